@@ -1,48 +1,30 @@
-use std::path::PathBuf;
-
-/// Why an engine could not do what it was asked.
-#[derive(Clone, Debug, thiserror::Error)]
+/// What can go wrong in an engine. Each says what to do about it.
+///
+/// It can be cloned, so that all writes of a group can be given the same one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineError {
-    /// The disk is full. Free space and restart; nothing acknowledged was lost.
-    #[error("no space left on the device of {path}: free some and restart")]
-    Full {
-        /// The data directory.
-        path: PathBuf,
-    },
-    /// The system refused a read, write or sync.
-    #[error("{during} failed: {cause}; see the system's log for the device, then restart")]
-    Io {
-        /// What the engine was doing.
-        during: &'static str,
-        /// The engine's own words.
-        cause: String,
-    },
-    /// What is on disk is not what was written. Restore a snapshot, or remove this member and let it
-    /// copy the data from the others.
-    #[error("the data is corrupt ({detail}): restore a snapshot or rebuild this member")]
-    Corrupt {
-        /// What was found, and where.
-        detail: String,
-    },
-    /// Another process has the directory open.
-    #[error("{path} is in use by another process: stop it first, or choose another data directory")]
-    Locked {
-        /// The data directory.
-        path: PathBuf,
-    },
-    /// The data was written by a newer version.
-    #[error("the data has format {found}, this version reads up to {known}: run a newer version")]
+    /// The disk has no space left.
+    #[error("no space left on the disk ({0}): free some space, then restart")]
+    Full(String),
+    /// The system refused a read, a write or a sync.
+    #[error("the disk failed ({0}): check the disk and the system's log, then restart")]
+    Io(String),
+    /// What is stored is not what was written.
+    #[error("stored data is damaged ({0}): restore the data directory from a snapshot")]
+    Corrupt(String),
+    /// Another engine, here or in another process, has the data open.
+    #[error("the data is in use ({0}): stop the other process, or use another data directory")]
+    Locked(String),
+    /// The data was written by a later version of this program.
+    #[error("the data has format {found}, this version knows formats up to {supported}: use the version that wrote it")]
     TooNew {
-        /// The format found.
+        /// The format of the data.
         found: u32,
-        /// The newest format known.
-        known: u32,
+        /// The latest format that this version knows.
+        supported: u32,
     },
-    /// An earlier write failed; the engine takes no more until it is opened again.
-    #[error("writes are refused since an earlier one failed ({cause}): restart")]
-    Failed {
-        /// The first failure.
-        cause: String,
-    },
+    /// A write or sync failed earlier; this one was not tried.
+    #[error("writes are refused since an earlier one failed ({0}): restart once the cause is gone")]
+    Failed(String),
 }

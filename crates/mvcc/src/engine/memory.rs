@@ -1,1 +1,409 @@
-//! The in-memory engine.
+//! The engine in memory, on a simulated disk.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use imbl::OrdMap;
+use parking_lot::{Mutex, RwLock};
+
+use super::{Batch, Durability, Engine, EngineError, Entry, Family, Op, Read, Scan, Sizes};
+
+/// Entries that a scan takes from the map at a time.
+const SCAN_CHUNK: usize = 128;
+
+/// How a simulated disk fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// No space is left.
+    Full,
+    /// The device reports an error.
+    Io,
+}
+
+impl Fault {
+    fn error(self, during: &str) -> EngineError {
+        match self {
+            Fault::Full => EngineError::Full(format!("simulated, during a {during}")),
+            Fault::Io => EngineError::Io(format!("simulated, during a {during}")),
+        }
+    }
+}
+
+/// Both families as they were at one moment. A clone shares everything.
+#[derive(Clone, Default)]
+struct Maps {
+    history: OrdMap<Bytes, Bytes>,
+    meta: OrdMap<Bytes, Bytes>,
+    /// Bytes of all keys and values.
+    bytes: u64,
+}
+
+impl Maps {
+    fn family(&self, family: Family) -> &OrdMap<Bytes, Bytes> {
+        match family {
+            Family::History => &self.history,
+            Family::Meta => &self.meta,
+        }
+    }
+
+    fn family_mut(&mut self, family: Family) -> &mut OrdMap<Bytes, Bytes> {
+        match family {
+            Family::History => &mut self.history,
+            Family::Meta => &mut self.meta,
+        }
+    }
+
+    fn apply(&mut self, op: &Op) {
+        let (key, added, replaced) = match op {
+            Op::Put(family, key, value) => {
+                let replaced = self.family_mut(*family).insert(key.clone(), value.clone());
+                (key, key.len() + value.len(), replaced)
+            }
+            Op::Delete(family, key) => (key, 0, self.family_mut(*family).remove(key)),
+        };
+        self.bytes += added as u64;
+        if let Some(value) = replaced {
+            self.bytes -= (key.len() + value.len()) as u64;
+        }
+    }
+}
+
+/// What only writers and the test's commands touch.
+#[derive(Default)]
+struct Writing {
+    /// What a crash leaves.
+    durable: Arc<Maps>,
+    /// What the next write and the next sync meet.
+    write_fault: Option<Fault>,
+    sync_fault: Option<Fault>,
+    /// An engine has the disk open.
+    in_use: bool,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// All that was written, durable or not.
+    current: ArcSwap<Maps>,
+    writing: Mutex<Writing>,
+    /// Keys whose value is damaged. The flag spares readers the lock while there are none.
+    damaged: RwLock<BTreeSet<(Family, Bytes)>>,
+    any_damaged: AtomicBool,
+    /// Goes up with each crash: engines opened before are of a host that is gone.
+    crashes: AtomicU64,
+    writes: AtomicU64,
+    syncs: AtomicU64,
+}
+
+/// A simulated disk. Clones are handles of the same disk: keep one to crash it, to make it fail, and to
+/// open it again.
+///
+/// ```
+/// use stentor_mvcc::engine::{Batch, Durability, Engine, Family, Read, memory};
+///
+/// let disk = memory::Disk::default();
+/// let engine = memory::MemoryEngine::open(&disk)?;
+/// let mut batch = Batch::default();
+/// batch.put(Family::Meta, "a", "1");
+/// engine.write(batch, Durability::Buffered)?;
+/// disk.crash();
+/// let engine = memory::MemoryEngine::open(&disk)?;
+/// assert_eq!(engine.get(Family::Meta, b"a")?, None);
+/// # Ok::<(), stentor_mvcc::engine::EngineError>(())
+/// ```
+#[derive(Clone)]
+pub struct Disk {
+    inner: Arc<Inner>,
+}
+
+impl Disk {
+    /// An empty disk.
+    pub fn new() -> Disk {
+        let inner = Inner::default();
+        inner.current.store(inner.writing.lock().durable.clone());
+        Disk { inner: Arc::new(inner) }
+    }
+
+    /// The host loses power: what was not synced is gone. An engine that is open is dead from here on,
+    /// and the disk can be opened anew.
+    pub fn crash(&self) {
+        let mut writing = self.inner.writing.lock();
+        self.inner.crashes.fetch_add(1, Ordering::SeqCst);
+        self.inner.current.store(writing.durable.clone());
+        writing.in_use = false;
+    }
+
+    /// Makes all that was written so far durable, as a system does at moments of its own choosing.
+    /// No sync is counted and no fault is met. Called between buffered writes, it lets a crash keep any
+    /// number of them.
+    pub fn write_back(&self) {
+        let mut writing = self.inner.writing.lock();
+        writing.durable = self.inner.current.load_full();
+    }
+
+    /// The next write fails, and nothing of it is stored.
+    pub fn fail_next_write(&self, fault: Fault) {
+        self.inner.writing.lock().write_fault = Some(fault);
+    }
+
+    /// The next sync fails, be it by [`Engine::sync`], [`Engine::flush`], a synced write or the opening
+    /// of a disk with unsynced data. A synced write that fails so is seen by readers, and by the next
+    /// engine unless the disk crashes first.
+    pub fn fail_next_sync(&self, fault: Fault) {
+        self.inner.writing.lock().sync_fault = Some(fault);
+    }
+
+    /// From now on, reading this key, or scanning across it, finds its value damaged.
+    pub fn damage(&self, family: Family, key: &[u8]) {
+        self.inner.damaged.write().insert((family, Bytes::copy_from_slice(key)));
+        self.inner.any_damaged.store(true, Ordering::Release);
+    }
+
+    /// Undoes every [`Disk::damage`].
+    pub fn repair(&self) {
+        self.inner.damaged.write().clear();
+        self.inner.any_damaged.store(false, Ordering::Release);
+    }
+
+    /// How many batches were written since the disk was made.
+    pub fn writes(&self) -> u64 {
+        self.inner.writes.load(Ordering::SeqCst)
+    }
+
+    /// How many syncs succeeded since the disk was made.
+    pub fn syncs(&self) -> u64 {
+        self.inner.syncs.load(Ordering::SeqCst)
+    }
+}
+
+impl Default for Disk {
+    fn default() -> Disk {
+        Disk::new()
+    }
+}
+
+impl Inner {
+    fn check_damage(&self, family: Family, key: &[u8]) -> Result<(), EngineError> {
+        if !self.any_damaged.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        if self.damaged.read().contains(&(family, Bytes::copy_from_slice(key))) {
+            return Err(EngineError::Corrupt(format!("simulated, {family:?} key {:?}", Bytes::copy_from_slice(key))));
+        }
+        Ok(())
+    }
+
+    /// Makes durable what is there.
+    fn sync(&self, writing: &mut Writing, during: &str) -> Result<(), EngineError> {
+        if let Some(fault) = writing.sync_fault.take() {
+            return Err(fault.error(during));
+        }
+        writing.durable = self.current.load_full();
+        self.syncs.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+/// An engine that keeps everything in memory, on a [`Disk`] that may outlive it.
+///
+/// A view costs nothing and neither blocks nor is blocked by writes. No threads are started, and two
+/// runs with the same calls behave the same. As with the durable engine, what it finds when it is opened
+/// is durable: dropping it and opening the disk again keeps unsynced writes, a crash does not.
+pub struct MemoryEngine {
+    disk: Disk,
+    /// Of the disk when this was opened.
+    crashes: u64,
+    /// Why writes are refused.
+    failed: Mutex<Option<String>>,
+}
+
+impl MemoryEngine {
+    /// Opens a disk. [`EngineError::Locked`] while another engine has it open.
+    pub fn open(disk: &Disk) -> Result<MemoryEngine, EngineError> {
+        let mut writing = disk.inner.writing.lock();
+        if writing.in_use {
+            return Err(EngineError::Locked("an engine has this simulated disk open".to_owned()));
+        }
+        if !Arc::ptr_eq(&writing.durable, &disk.inner.current.load()) {
+            disk.inner.sync(&mut writing, "sync on opening")?;
+        }
+        writing.in_use = true;
+        let crashes = disk.inner.crashes.load(Ordering::SeqCst);
+        Ok(MemoryEngine { disk: disk.clone(), crashes, failed: Mutex::new(None) })
+    }
+
+    /// The disk below.
+    pub fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    fn alive(&self) -> Result<(), EngineError> {
+        if self.disk.inner.crashes.load(Ordering::SeqCst) == self.crashes {
+            return Ok(());
+        }
+        Err(EngineError::Failed("the simulated host crashed".to_owned()))
+    }
+
+    fn now(&self) -> Result<MemoryView, EngineError> {
+        self.alive()?;
+        Ok(MemoryView { maps: self.disk.inner.current.load_full(), disk: self.disk.clone() })
+    }
+
+    /// Runs something that writes, unless something failed before; remembers if this fails.
+    fn writing(&self, run: impl FnOnce(&Inner, &mut Writing) -> Result<(), EngineError>) -> Result<(), EngineError> {
+        let mut writing = self.disk.inner.writing.lock();
+        self.alive()?;
+        let mut failed = self.failed.lock();
+        if let Some(cause) = failed.as_ref() {
+            return Err(EngineError::Failed(cause.clone()));
+        }
+        run(&self.disk.inner, &mut writing).inspect_err(|error| *failed = Some(error.to_string()))
+    }
+}
+
+impl Drop for MemoryEngine {
+    fn drop(&mut self) {
+        let mut writing = self.disk.inner.writing.lock();
+        if self.alive().is_ok() {
+            writing.in_use = false;
+        }
+    }
+}
+
+impl Read for MemoryEngine {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        self.alive()?;
+        self.disk.inner.check_damage(family, key)?;
+        Ok(self.disk.inner.current.load().family(family).get(key).cloned())
+    }
+
+    fn scan(&self, family: Family, from: &[u8], to: Option<&[u8]>) -> Result<Scan<'_>, EngineError> {
+        Ok(Box::new(self.now()?.entries(family, from, to)))
+    }
+}
+
+impl Engine for MemoryEngine {
+    fn write(&self, batch: Batch, durability: Durability) -> Result<(), EngineError> {
+        self.writing(|inner, writing| {
+            if let Some(fault) = writing.write_fault.take() {
+                return Err(fault.error("write"));
+            }
+            let mut maps = Maps::clone(&inner.current.load());
+            batch.ops().iter().for_each(|op| maps.apply(op));
+            inner.current.store(Arc::new(maps));
+            inner.writes.fetch_add(1, Ordering::SeqCst);
+            match durability {
+                Durability::Synced => inner.sync(writing, "synced write"),
+                Durability::Buffered => Ok(()),
+            }
+        })
+    }
+
+    fn sync(&self) -> Result<(), EngineError> {
+        self.writing(|inner, writing| inner.sync(writing, "sync"))
+    }
+
+    fn flush(&self) -> Result<(), EngineError> {
+        self.writing(|inner, writing| inner.sync(writing, "flush"))
+    }
+
+    fn get_persisted(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        self.alive()?;
+        self.disk.inner.check_damage(family, key)?;
+        let durable = self.disk.inner.writing.lock().durable.clone();
+        Ok(durable.family(family).get(key).cloned())
+    }
+
+    fn view(&self) -> Box<dyn Read + '_> {
+        Box::new(MemoryView { maps: self.disk.inner.current.load_full(), disk: self.disk.clone() })
+    }
+
+    fn reclaim(&self, _: Family, _: Option<&[u8]>) -> Result<(), EngineError> {
+        // A deleted entry's memory is free once no view holds it.
+        self.alive()
+    }
+
+    fn sizes(&self) -> Result<Sizes, EngineError> {
+        self.alive()?;
+        let bytes = self.disk.inner.current.load().bytes;
+        Ok(Sizes { total: bytes, live: bytes })
+    }
+}
+
+/// The families as they were when it was made.
+struct MemoryView {
+    maps: Arc<Maps>,
+    disk: Disk,
+}
+
+impl MemoryView {
+    fn entries(&self, family: Family, from: &[u8], to: Option<&[u8]>) -> Entries {
+        Entries {
+            map: self.maps.family(family).clone(),
+            disk: self.disk.clone(),
+            family,
+            next: Some(Bound::Included(Bytes::copy_from_slice(from))),
+            to: to.map(Bytes::copy_from_slice),
+            chunk: VecDeque::new(),
+        }
+    }
+}
+
+impl Read for MemoryView {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        self.disk.inner.check_damage(family, key)?;
+        Ok(self.maps.family(family).get(key).cloned())
+    }
+
+    fn scan(&self, family: Family, from: &[u8], to: Option<&[u8]>) -> Result<Scan<'_>, EngineError> {
+        Ok(Box::new(self.entries(family, from, to)))
+    }
+}
+
+/// A scan. It owns its map, so that it needs no lock, and takes a chunk of entries at a time.
+struct Entries {
+    map: OrdMap<Bytes, Bytes>,
+    disk: Disk,
+    family: Family,
+    /// Where the next chunk begins; `None` when the last one was taken.
+    next: Option<Bound<Bytes>>,
+    to: Option<Bytes>,
+    chunk: VecDeque<Entry>,
+}
+
+impl Entries {
+    fn fill(&mut self) {
+        let Some(next) = self.next.take() else { return };
+        let start = next.as_ref().map(Bytes::as_ref);
+        let before_end = |key: &Bytes| self.to.as_ref().is_none_or(|to| key < to);
+        let range = self.map.range::<_, [u8]>((start, Bound::Unbounded));
+        let found = range.take_while(|(key, _)| before_end(key)).take(SCAN_CHUNK);
+        self.chunk.extend(found.map(|(key, value)| (key.clone(), value.clone())));
+        if self.chunk.len() == SCAN_CHUNK {
+            self.next = self.chunk.back().map(|(key, _)| Bound::Excluded(key.clone()));
+        }
+    }
+}
+
+impl Iterator for Entries {
+    type Item = Result<Entry, EngineError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.chunk.is_empty() {
+            self.fill();
+        }
+        let (key, value) = self.chunk.pop_front()?;
+        match self.disk.inner.check_damage(self.family, &key) {
+            Ok(()) => Some(Ok((key, value))),
+            Err(error) => {
+                // A scan ends at its first error.
+                self.chunk.clear();
+                self.next = None;
+                Some(Err(error))
+            }
+        }
+    }
+}

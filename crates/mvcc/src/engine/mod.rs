@@ -8,6 +8,8 @@ mod error;
 pub mod memory;
 #[cfg(feature = "rocksdb")]
 pub mod rocksdb;
+#[cfg(test)]
+mod tests;
 
 pub use error::EngineError;
 
@@ -15,7 +17,7 @@ use bytes::Bytes;
 
 /// Which of the engine's ordered key spaces. History has its own, so that its files only ever grow at
 /// the end and are never rewritten for the sake of a small key that changes with every batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
     /// Changes by (revision, sub-revision).
     History,
