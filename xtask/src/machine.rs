@@ -1,6 +1,7 @@
 //! What a build needs from the machine: finding it, and installing what is missing.
 
 use std::ffi::OsStr;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -11,8 +12,10 @@ const COMPILERS: [&str; 3] = ["clang++", "g++", "c++"];
 
 /// The root of this clone.
 pub(crate) fn workspace_root() -> PathBuf {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    manifest.parent().unwrap_or(manifest).to_path_buf()
+    // cargo says where it runs this from; the place at compile time is for a binary started by hand.
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let manifest = manifest.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
+    manifest.parent().unwrap_or(&manifest).to_path_buf()
 }
 
 /// Where things that are built once per machine are kept.
@@ -27,12 +30,16 @@ pub(crate) fn cache_dir() -> Result<PathBuf> {
     Ok(PathBuf::from(home).join(".cache").join("stentor"))
 }
 
-/// The first C++ compiler on the path.
-pub(crate) fn cxx() -> Result<PathBuf> {
-    if let Some(cxx) = std::env::var_os("CXX").filter(|c| !c.is_empty()) {
-        return Ok(cxx.into());
+/// The command that starts the C++ compiler: `CXX` (which may hold a launcher: `ccache clang++`), or
+/// the first one on the path.
+pub(crate) fn cxx() -> Result<Vec<String>> {
+    let words = std::env::var("CXX").unwrap_or_default();
+    let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
+    if !words.is_empty() {
+        return Ok(words);
     }
-    COMPILERS.iter().find_map(|name| on_path(name)).context("no C++ compiler found: install clang")
+    let found = COMPILERS.iter().find_map(|name| on_path(name)).context("no C++ compiler found: install clang")?;
+    Ok(vec![found.to_string_lossy().into_owned()])
 }
 
 /// Looks `name` up on PATH.
@@ -47,6 +54,15 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
         bail!("{} failed: {status}", show(command));
     }
     Ok(())
+}
+
+/// Runs a command and returns its standard output; its standard error becomes the failure's text.
+pub(crate) fn capture(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("cannot start {}", show(command)))?;
+    if !output.status.success() {
+        bail!("{} failed: {}\n{}", show(command), output.status, String::from_utf8_lossy(&output.stderr).trim_end());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// The command as a person would type it.
@@ -89,23 +105,74 @@ fn has_libclang() -> bool {
     })
 }
 
-/// Installs what is missing with apt-get, as root or through sudo, or with `install` false only
-/// names it.
+/// Installs what RocksDB needs and is missing, or with `install` false only names it.
 pub(crate) fn ensure_packages(install: bool) -> Result<()> {
-    let missing = missing_packages();
+    install_packages(&missing_packages(), install)
+}
+
+/// Installs Debian packages with apt-get, as root or through sudo, printing the one command; with
+/// `install` false only names it and fails.
+pub(crate) fn install_packages(missing: &[&str], install: bool) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    let as_root = Command::new("id").arg("-u").output().is_ok_and(|o| o.stdout == b"0\n");
-    let sudo = if as_root { "" } else { "sudo " };
-    let line =
-        format!("{sudo}sh -c 'apt-get update && apt-get install --yes --no-install-recommends {}'", missing.join(" "));
-    if !install {
-        bail!("missing: {}. Install with: {line}", missing.join(", "));
-    }
+    let names = missing.join(", ");
     if on_path("apt-get").is_none() {
-        bail!("missing: {}; install them with this system's package manager", missing.join(", "));
+        bail!("missing: {names}; install them with this system's package manager");
+    }
+    let line =
+        as_root(&format!("apt-get update && apt-get install --yes --no-install-recommends {}", missing.join(" ")));
+    if !install {
+        bail!("missing: {names}. Install with: {line}");
     }
     println!("$ {line}");
-    run(Command::new("sh").arg("-c").arg(&line))
+    // apt-get must not ask: CI has no one to answer.
+    run(Command::new("sh").arg("-c").arg(&line).env("DEBIAN_FRONTEND", "noninteractive"))
+        .with_context(|| format!("{names} could not be installed"))
+}
+
+/// `line` as this user has to type it in order to run it as root.
+pub(crate) fn as_root(line: &str) -> String {
+    let root = Command::new("id").arg("-u").output().is_ok_and(|o| o.stdout == b"0\n");
+    let sudo = if root { "" } else { "sudo " };
+    format!("{sudo}sh -c '{line}'")
+}
+
+/// Waits until this process alone holds the lock file `path`, for building `what` into the cache. The
+/// system gives the lock back when the file is dropped or the process ends, however it does.
+pub(crate) fn lock(path: &Path, what: &str) -> Result<File> {
+    let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => return Ok(file),
+        Err(TryLockError::WouldBlock) => println!("{what}: another process is at it; waiting"),
+        Err(TryLockError::Error(e)) => return Err(e).with_context(|| format!("cannot lock {}", path.display())),
+    }
+    file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
+    Ok(file)
+}
+
+/// Removes a directory and what is in it, if it is there.
+pub(crate) fn remove_dir(dir: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(e).with_context(|| format!("cannot remove {}", dir.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_held_by_one_and_given_back() {
+        let path = std::env::temp_dir().join(format!("stentor-lock-{}", std::process::id()));
+        let first = lock(&path, "test").unwrap();
+        let second = File::create(&path).unwrap();
+        assert!(matches!(second.try_lock(), Err(TryLockError::WouldBlock)));
+        drop(first);
+        assert!(second.try_lock().is_ok());
+        std::fs::remove_file(&path).unwrap();
+    }
 }

@@ -1,10 +1,16 @@
 //! Every command a person needs to work on Stentor. Run `cargo xtask --help`.
 
+mod cargo;
+mod deps;
 mod machine;
+mod peers;
 mod proto;
 mod rocksdb;
+mod serve;
+mod test;
 
-use anyhow::Result;
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 /// Every command a person needs to work on Stentor.
@@ -17,15 +23,34 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Build, and serve on 127.0.0.1:2379 until Ctrl-C
+    Serve(serve::Args),
+    /// Run every test, random ones with small counts
+    Test(test::Args),
+    /// Get the etcd versions that the interop tests talk to
+    Peers(peers::Args),
+    /// Check the dependencies: bans, licences, sources, and what no crate may reach
+    Deps(deps::Args),
     /// Compile proto/ to Rust (checked in; needs no protoc)
     Proto(proto::Args),
     /// Build RocksDB once for this machine and every cargo profile (3 to 5 minutes on 2 cores)
     Rocksdb(rocksdb::Args),
 }
 
-fn main() -> Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Peers(args) => peers::run(&args),
+        Command::Deps(args) => deps::run(&args),
         Command::Proto(args) => proto::run(&args),
         Command::Rocksdb(args) => rocksdb::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

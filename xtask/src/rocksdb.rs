@@ -9,11 +9,14 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
-use crate::machine;
+use crate::{cargo, machine};
+
+const LIBRARY: &str = "librocksdb.a";
 
 /// Enough for an even split over a few cores; more units parse the headers more often.
 const UNITS: usize = 20;
@@ -88,13 +91,18 @@ pub(crate) fn ensure(install: bool) -> Result<()> {
     }
     let source = Source::find()?;
     let cxx = machine::cxx()?;
-    let dir = machine::cache_dir()?.join("rocksdb").join(source.fingerprint(&cxx)?);
-    let library = dir.join("librocksdb.a");
-    if !library.is_file() {
-        let start = Instant::now();
-        println!("rocksdb: building {} once for this machine with {}", source.version, cxx.display());
-        build(&source, &cxx, &dir)?;
-        println!("rocksdb: built in {} s: {}", start.elapsed().as_secs(), library.display());
+    let cache = machine::cache_dir()?.join("rocksdb");
+    let dir = cache.join(source.fingerprint(&cxx)?);
+    if !dir.join(LIBRARY).is_file() {
+        std::fs::create_dir_all(&cache).with_context(|| format!("cannot create {}", cache.display()))?;
+        // Held until the library is there; whoever waited finds it built.
+        let _lock = machine::lock(&cache.join("lock"), "rocksdb")?;
+        if !dir.join(LIBRARY).is_file() {
+            let start = Instant::now();
+            println!("rocksdb: building {} once for this machine with {}", source.version, cxx.join(" "));
+            build(&source, &cxx, &dir)?;
+            println!("rocksdb: built in {} s: {}", start.elapsed().as_secs(), dir.display());
+        }
     }
     point_cargo_at(&dir)
 }
@@ -122,15 +130,8 @@ struct Source {
 
 impl Source {
     fn find() -> Result<Source> {
-        let output = Command::new(env!("CARGO"))
-            .args(["metadata", "--format-version=1", "--locked"])
-            .current_dir(machine::workspace_root())
-            .output()
-            .context("cannot run cargo metadata")?;
-        if !output.status.success() {
-            bail!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
-        }
-        let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+        cargo::fetch()?;
+        let metadata = cargo::metadata()?;
         let package = |name: &str| -> Result<(String, PathBuf)> {
             let packages = metadata["packages"].as_array().into_iter().flatten();
             let found = packages.into_iter().find(|p| p["name"] == name);
@@ -145,8 +146,8 @@ impl Source {
     }
 
     /// A library is used again only for the same sources, compiler and flags.
-    fn fingerprint(&self, cxx: &Path) -> Result<String> {
-        let compiler = Command::new(cxx).arg("--version").output().context("cannot run the C++ compiler")?;
+    fn fingerprint(&self, cxx: &[String]) -> Result<String> {
+        let compiler = command(cxx)?.arg("--version").output().context("cannot run the C++ compiler")?;
         let mut hash = DefaultHasher::new();
         (&self.version, &compiler.stdout, FLAGS, CPU_FLAGS, UNITS).hash(&mut hash);
         Ok(format!("{}-{:016x}", self.version, hash.finish()))
@@ -184,51 +185,89 @@ fn units(files: &[(PathBuf, u64)]) -> Vec<(String, u64)> {
     units
 }
 
-fn build(source: &Source, cxx: &Path, dir: &Path) -> Result<()> {
+fn build(source: &Source, cxx: &[String], dir: &Path) -> Result<()> {
+    // What an interrupted build left is of no use: only a finished one is moved to its place.
     let work = dir.with_extension("building");
-    let _ = std::fs::remove_dir_all(&work);
+    machine::remove_dir(&work)?;
+    machine::remove_dir(dir)?;
     std::fs::create_dir_all(&work).with_context(|| format!("cannot create {}", work.display()))?;
 
     let mut units = units(&source.files()?);
     // Largest first, so that no core is left with the longest one at the end.
     units.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
     let objects: Vec<PathBuf> = (0..units.len()).map(|n| work.join(format!("unit{n:02}.o"))).collect();
-    let queue = Mutex::new(units.iter().zip(&objects).enumerate());
-    let jobs = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..jobs)
-            .map(|_| {
-                scope.spawn(|| -> Result<()> {
-                    loop {
-                        let next = queue.lock().map_err(|_| anyhow::anyhow!("another unit failed"))?.next();
-                        let Some((n, ((text, _), object))) = next else { return Ok(()) };
-                        compile(source, cxx, &work.join(format!("unit{n:02}.cc")), text, object)?;
-                    }
-                })
-            })
-            .collect();
-        workers.into_iter().try_for_each(|w| w.join().map_err(|_| anyhow::anyhow!("a build thread panicked"))?)
-    })?;
+    compile_all(source, cxx, &units, &objects)?;
 
-    machine::run(Command::new("ar").arg("crs").arg(work.join("librocksdb.a")).args(&objects))?;
+    machine::run(Command::new("ar").arg("crs").arg(work.join(LIBRARY)).args(&objects))?;
     for object in &objects {
         std::fs::remove_file(object)?;
     }
-    // Whoever comes second finds the directory there, with the same content.
-    let _ = std::fs::rename(&work, dir);
-    if !dir.join("librocksdb.a").is_file() {
-        bail!("cannot move {} to {}", work.display(), dir.display());
-    }
-    Ok(())
+    std::fs::rename(&work, dir).with_context(|| format!("cannot move {} to {}", work.display(), dir.display()))
 }
 
-fn compile(source: &Source, cxx: &Path, unit: &Path, text: &str, object: &Path) -> Result<()> {
-    std::fs::write(unit, text)?;
+/// Compiles the units, as many at a time as there are cores; the first failure stops the rest.
+fn compile_all(source: &Source, cxx: &[String], units: &[(String, u64)], objects: &[PathBuf]) -> Result<()> {
+    let queue = Mutex::new(units.iter().zip(objects));
+    let failed = AtomicBool::new(false);
+    let done = AtomicUsize::new(0);
+    let start = Instant::now();
+    let work = || -> Result<()> {
+        while !failed.load(Ordering::Relaxed) {
+            let next = queue.lock().map_err(|_| anyhow::anyhow!("a build thread panicked"))?.next();
+            let Some(((text, _), object)) = next else { break };
+            let result = compile(source, cxx, text, object);
+            failed.fetch_or(result.is_err(), Ordering::Relaxed);
+            result?;
+            let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+            println!("rocksdb: {done} of {} units, {} s", units.len(), start.elapsed().as_secs());
+        }
+        Ok(())
+    };
+    let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().try_for_each(|w| w.join().map_err(|_| anyhow::anyhow!("a build thread panicked"))?)
+    })
+}
+
+fn compile(source: &Source, cxx: &[String], text: &str, object: &Path) -> Result<()> {
+    let unit = object.with_extension("cc");
+    std::fs::write(&unit, text)?;
     let root = &source.rocksdb;
-    let mut command = Command::new(cxx);
+    let mut command = command(cxx)?;
     command.args(FLAGS).args(CPU_FLAGS);
     for include in [root.clone(), root.join("rocksdb"), root.join("rocksdb/include"), source.lz4.join("liblz4/lib")] {
         command.arg("-I").arg(include);
     }
-    machine::run(command.arg("-c").arg(unit).arg("-o").arg(object))
+    machine::run(command.arg("-c").arg(&unit).arg("-o").arg(object))
+}
+
+fn command(words: &[String]) -> Result<Command> {
+    let (program, first) = words.split_first().context("no C++ compiler is named")?;
+    let mut command = Command::new(program);
+    command.args(first);
+    Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_hold_every_file_once_and_in_order() {
+        let files: Vec<(PathBuf, u64)> = (0..343).map(|n| (PathBuf::from(format!("/f{n}.cc")), 10 + n % 7)).collect();
+        let units = units(&files);
+        assert_eq!(units.len(), UNITS);
+        let joined: String = units.iter().map(|(text, _)| text.as_str()).collect();
+        let expected: String = files.iter().map(|(file, _)| format!("#include \"{}\"\n", file.display())).collect();
+        assert_eq!(joined, expected);
+        let (least, most) = (units.iter().map(|u| u.1).min(), units.iter().map(|u| u.1).max());
+        assert!(most <= least.map(|l| l + 40), "uneven: {least:?} to {most:?}");
+    }
+
+    #[test]
+    fn fewer_files_than_units_leave_no_empty_unit() {
+        let units = units(&[(PathBuf::from("/a.cc"), 1), (PathBuf::from("/b.cc"), 1)]);
+        assert_eq!(units.len(), 2);
+    }
 }
