@@ -1,0 +1,179 @@
+//! The data directory: its format and its lock.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::super::EngineError;
+use super::errors::io_error;
+
+/// Says what the directory holds, before anything else is in it.
+const FORMAT_FILE: &str = "FORMAT";
+const FORMAT_PREFIX: &str = "stentor data format ";
+/// The format that this version writes, and the latest that it reads.
+const FORMAT: u32 = 1;
+
+/// A data directory that this engine, and no other, has open.
+pub(super) struct Directory {
+    path: PathBuf,
+    /// Locked as long as it is open.
+    _lock: File,
+}
+
+impl Directory {
+    /// Makes the directory if it is missing, checks that it is ours and of a format that we know, and
+    /// locks it.
+    pub(super) fn open(path: &Path) -> Result<Directory, EngineError> {
+        create(path)?;
+        let path = path.canonicalize().map_err(|e| io_error("find", path, &e))?;
+        let format = path.join(FORMAT_FILE);
+        let files = Files::list(&path)?;
+        if !format.try_exists().map_err(|e| io_error("find", &format, &e))? {
+            if let Some(file) = files.of_a_database {
+                return Err(EngineError::Corrupt(format!(
+                    "{} has no file {FORMAT_FILE} but {file}: it looks like the RocksDB database of another program",
+                    path.display()
+                )));
+            }
+            write_format(&path)?;
+        }
+        check_format(&format)?;
+        if let (Some(table), false) = (&files.table, files.current) {
+            // RocksDB would take this for a new database and delete the table.
+            let path = path.display();
+            return Err(EngineError::Corrupt(format!("{path} has {table} but no file CURRENT to say how to read it")));
+        }
+        let lock = lock(&format)?;
+        Ok(Directory { path, _lock: lock })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes of all files in it.
+    pub(super) fn size(&self) -> Result<u64, EngineError> {
+        let failed = |e: &io::Error| io_error("list", &self.path, e);
+        let mut total = 0;
+        for entry in fs::read_dir(&self.path).map_err(|e| failed(&e))? {
+            match entry.and_then(|entry| entry.metadata()) {
+                Ok(metadata) if metadata.is_file() => total += metadata.len(),
+                Ok(_) => {}
+                // RocksDB removes files all the time.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(failed(&error)),
+            }
+        }
+        Ok(total)
+    }
+}
+
+/// What a look at a directory finds.
+#[derive(Default)]
+struct Files {
+    /// A file that only a RocksDB database has.
+    of_a_database: Option<String>,
+    /// A file with entries.
+    table: Option<String>,
+    /// The file that names the database's root is there.
+    current: bool,
+}
+
+impl Files {
+    fn list(path: &Path) -> Result<Files, EngineError> {
+        let mut files = Files::default();
+        for entry in fs::read_dir(path).map_err(|e| io_error("list", path, &e))? {
+            let entry = entry.map_err(|e| io_error("list", path, &e))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            files.current |= name == "CURRENT";
+            if name.ends_with(".sst") {
+                files.table = Some(name.clone());
+            }
+            if name == "CURRENT" || name.starts_with("MANIFEST-") || name.ends_with(".sst") {
+                files.of_a_database = Some(name);
+            }
+        }
+        Ok(files)
+    }
+}
+
+/// Makes a directory durably.
+fn create(path: &Path) -> Result<(), EngineError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(path).map_err(|e| io_error("make directory", path, &e))?;
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync_directory(parent),
+        _ => sync_directory(Path::new(".")),
+    }
+}
+
+fn sync_directory(path: &Path) -> Result<(), EngineError> {
+    File::open(path).and_then(|directory| directory.sync_all()).map_err(|e| io_error("sync directory", path, &e))
+}
+
+/// Writes the format in one step that survives a crash.
+fn write_format(directory: &Path) -> Result<(), EngineError> {
+    let temporary = directory.join(format!("{FORMAT_FILE}.tmp"));
+    let write = || -> io::Result<()> {
+        let mut file = File::create(&temporary)?;
+        writeln!(file, "{FORMAT_PREFIX}{FORMAT}")?;
+        file.sync_all()?;
+        fs::rename(&temporary, directory.join(FORMAT_FILE))
+    };
+    write().map_err(|e| io_error("write", &temporary, &e))?;
+    sync_directory(directory)
+}
+
+fn check_format(path: &Path) -> Result<(), EngineError> {
+    let content = fs::read(path).map_err(|e| io_error("read", path, &e))?;
+    match parse_format(&content) {
+        Some(FORMAT) => Ok(()),
+        Some(found) if found > FORMAT => Err(EngineError::TooNew { found, supported: FORMAT }),
+        _ => {
+            let start = String::from_utf8_lossy(content.get(..80).unwrap_or(&content)).into_owned();
+            Err(EngineError::Corrupt(format!("{} says {start:?}, which is no format of ours", path.display())))
+        }
+    }
+}
+
+fn parse_format(content: &[u8]) -> Option<u32> {
+    let line = std::str::from_utf8(content).ok()?.strip_suffix('\n')?;
+    let digits = line.strip_prefix(FORMAT_PREFIX)?;
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
+}
+
+fn lock(path: &Path) -> Result<File, EngineError> {
+    // RocksDB has a lock of its own, but a second opening renames the first one's info log before it
+    // gets there.
+    let file = File::open(path).map_err(|e| io_error("open", path, &e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(EngineError::Locked(format!("{} is locked", path.display()))),
+        Err(TryLockError::Error(error)) => Err(io_error("lock", path, &error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_whole_line_is_a_format() {
+        assert_eq!(parse_format(b"stentor data format 1\n"), Some(1));
+        assert_eq!(parse_format(b"stentor data format 4294967295\n"), Some(u32::MAX));
+        for bad in [
+            &b""[..],
+            b"\n",
+            b"stentor data format 1",
+            b"stentor data format \n",
+            b"stentor data format +1\n",
+            b"stentor data format 1\n\n",
+            b"stentor data format 4294967296\n",
+            b"stentor data format \xff\n",
+        ] {
+            assert_eq!(parse_format(bad), None, "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! The engine on disk, by RocksDB.
+
+mod directory;
+mod errors;
+mod options;
+mod read;
+
+use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ::rocksdb::properties::{BACKGROUND_ERRORS, CUR_SIZE_ALL_MEM_TABLES, ESTIMATE_LIVE_DATA_SIZE, SIZE_ALL_MEM_TABLES};
+use ::rocksdb::{ColumnFamily, CompactOptions, DB, FlushOptions, ReadOptions, ReadTier, WriteBatch, WriteOptions};
+use bytes::Bytes;
+
+use super::{Batch, Durability, Engine, EngineError, Family, Op, Read, Sizes};
+use directory::Directory;
+use errors::engine_error;
+pub use options::Options;
+use options::family_name;
+
+const FAMILIES: [Family; 2] = [Family::History, Family::Meta];
+
+/// The engine on disk.
+///
+/// Writes of several threads at once share a sync. Dropping it writes what is still in memory to
+/// tables; an end without that loses what [`Durability`] says, and never more.
+///
+/// ```
+/// use stentor_mvcc::engine::rocksdb::{Options, RocksDbEngine};
+/// use stentor_mvcc::engine::{Batch, Durability, Engine, Family, Read};
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path();
+/// let engine = RocksDbEngine::open(path, &Options::default())?;
+/// let mut batch = Batch::default();
+/// batch.put(Family::Meta, "a", "1");
+/// engine.write(batch, Durability::Synced)?;
+/// assert_eq!(engine.get(Family::Meta, b"a")?.as_deref(), Some(&b"1"[..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct RocksDbEngine {
+    db: DB,
+    /// With a write-ahead log.
+    log: bool,
+    /// For single reads.
+    reads: ReadOptions,
+    synced: WriteOptions,
+    buffered: WriteOptions,
+    /// Buffered writes that returned, and how many of them a sync has covered.
+    written: AtomicU64,
+    persisted: AtomicU64,
+    /// Why writes are refused.
+    failed: OnceLock<String>,
+    /// Declared last: its lock is held until the database is closed.
+    directory: Directory,
+}
+
+impl RocksDbEngine {
+    /// Opens a data directory, or makes a new one. All that it finds is durable.
+    ///
+    /// [`EngineError::Locked`] if it is open already, here or in another process; [`EngineError::TooNew`]
+    /// and [`EngineError::Corrupt`] if it is not for this version to read.
+    pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<RocksDbEngine, EngineError> {
+        RocksDbEngine::open_with(path.as_ref(), options, &options.database())
+    }
+
+    fn open_with(path: &Path, options: &Options, database: &::rocksdb::Options) -> Result<RocksDbEngine, EngineError> {
+        let directory = Directory::open(path)?;
+        let db = DB::open_cf_descriptors(database, directory.path(), options.families()).map_err(engine_error)?;
+        let log = options.write_ahead_log;
+        let write_options = |sync| {
+            let mut options = WriteOptions::default();
+            options.set_sync(sync && log);
+            options.disable_wal(!log);
+            // History's keys come in order: each finds its place in the memtable next to the last one.
+            options.set_memtable_insert_hint_per_batch(true);
+            options
+        };
+        Ok(RocksDbEngine {
+            db,
+            log,
+            reads: ReadOptions::default(),
+            synced: write_options(true),
+            buffered: write_options(false),
+            written: AtomicU64::new(0),
+            persisted: AtomicU64::new(0),
+            failed: OnceLock::new(),
+            directory,
+        })
+    }
+
+    fn family(&self, family: Family) -> Result<&ColumnFamily, EngineError> {
+        let name = family_name(family);
+        self.db.cf_handle(name).ok_or_else(|| EngineError::Corrupt(format!("the family {name} is missing")))
+    }
+
+    /// Runs something that writes, unless something failed before; remembers if this fails.
+    fn writing<T>(&self, run: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
+        if let Some(cause) = self.failed.get() {
+            return Err(EngineError::Failed(cause.clone()));
+        }
+        run().inspect_err(|error| self.fail(error))
+    }
+
+    fn fail(&self, error: &EngineError) {
+        // Of several at once the first one is the cause.
+        if self.failed.set(error.to_string()).is_ok() {
+            tracing::error!(%error, directory = %self.directory.path().display(), "the engine refuses writes from now on");
+        }
+    }
+
+    /// An error of a read. One about damage also ends writing: nothing good is built on a damaged store.
+    fn read_error(&self, error: ::rocksdb::Error) -> EngineError {
+        let error = engine_error(error);
+        if matches!(error, EngineError::Corrupt(_)) {
+            self.fail(&error);
+        }
+        error
+    }
+
+    /// Runs something that makes all buffered writes before it durable.
+    fn persisting(&self, run: impl FnOnce() -> Result<(), EngineError>) -> Result<(), EngineError> {
+        let written = self.written.load(Ordering::SeqCst);
+        run()?;
+        self.persisted.fetch_max(written, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Writes all memtables to tables.
+    fn flush_tables(&self) -> Result<(), EngineError> {
+        let families = [self.family(Family::History)?, self.family(Family::Meta)?];
+        self.persisting(|| self.db.flush_cfs_opt(&families, &FlushOptions::default()).map_err(engine_error))?;
+        self.check_background()
+    }
+
+    fn sync_all(&self) -> Result<(), EngineError> {
+        if self.persisted.load(Ordering::SeqCst) >= self.written.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        if self.log { self.persisting(|| self.db.flush_wal(true).map_err(engine_error)) } else { self.flush_tables() }
+    }
+
+    /// Errors that RocksDB met while no call was waiting for it. Those that endanger data also fail the
+    /// next write by themselves; a failed compaction does not.
+    fn check_background(&self) -> Result<(), EngineError> {
+        match self.property(None, BACKGROUND_ERRORS)? {
+            0 => Ok(()),
+            count => {
+                let log = self.directory.path().join("LOG");
+                Err(EngineError::Io(format!("{count} errors in the background; {} says which", log.display())))
+            }
+        }
+    }
+
+    fn property(&self, family: Option<Family>, name: &::rocksdb::properties::PropName) -> Result<u64, EngineError> {
+        let value = match family {
+            Some(family) => self.db.property_int_value_cf(self.family(family)?, name),
+            None => self.db.property_int_value(name),
+        };
+        Ok(value.map_err(engine_error)?.unwrap_or(0))
+    }
+
+    fn sum(&self, name: &::rocksdb::properties::PropName) -> Result<u64, EngineError> {
+        FAMILIES.iter().map(|family| self.property(Some(*family), name)).sum()
+    }
+
+    fn batch(&self, batch: &Batch) -> Result<WriteBatch, EngineError> {
+        let (history, meta) = (self.family(Family::History)?, self.family(Family::Meta)?);
+        let handle = |family| match family {
+            Family::History => history,
+            Family::Meta => meta,
+        };
+        // The lengths and tags of an entry take up to a dozen bytes.
+        let mut writes = WriteBatch::with_capacity_bytes(16 + batch.bytes() + 12 * batch.ops().len());
+        for op in batch.ops() {
+            match op {
+                Op::Put(family, key, value) => writes.put_cf(handle(*family), key, value),
+                Op::Delete(family, key) => writes.delete_cf(handle(*family), key),
+            }
+        }
+        Ok(writes)
+    }
+}
+
+impl Engine for RocksDbEngine {
+    fn write(&self, batch: Batch, durability: Durability) -> Result<(), EngineError> {
+        self.writing(|| {
+            let by_log = self.log && durability == Durability::Synced && !batch.is_empty();
+            if by_log {
+                let writes = self.batch(&batch)?;
+                return self.persisting(|| self.db.write_opt(writes, &self.synced).map_err(engine_error));
+            }
+            if !batch.is_empty() {
+                self.db.write_opt(self.batch(&batch)?, &self.buffered).map_err(engine_error)?;
+                self.written.fetch_add(1, Ordering::SeqCst);
+            }
+            match durability {
+                Durability::Synced => self.sync_all(),
+                Durability::Buffered => Ok(()),
+            }
+        })
+    }
+
+    fn sync(&self) -> Result<(), EngineError> {
+        self.writing(|| self.sync_all())
+    }
+
+    fn flush(&self) -> Result<(), EngineError> {
+        self.writing(|| self.flush_tables())
+    }
+
+    fn get_persisted(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        if self.log {
+            // The log does not tell what of it is synced: what is read is made durable.
+            let value = self.get(family, key)?;
+            self.sync()?;
+            return Ok(value);
+        }
+        let mut options = ReadOptions::default();
+        options.set_read_tier(ReadTier::Persisted);
+        self.get_with(family, key, &options)
+    }
+
+    fn view(&self) -> Box<dyn Read + '_> {
+        Box::new(read::View::new(self))
+    }
+
+    fn reclaim(&self, family: Family, to: Option<&[u8]>) -> Result<(), EngineError> {
+        self.writing(|| {
+            self.flush_tables()?;
+            let mut options = CompactOptions::default();
+            // Other compactions and writes go on beside it.
+            options.set_exclusive_manual_compaction(false);
+            self.db.compact_range_cf_opt(self.family(family)?, None::<&[u8]>, to, &options);
+            // It does not say whether it succeeded.
+            self.check_background()
+        })
+    }
+
+    fn sizes(&self) -> Result<Sizes, EngineError> {
+        // With a log, what is in memory is in a file too.
+        let memory = if self.log { 0 } else { self.sum(SIZE_ALL_MEM_TABLES)? };
+        let total = self.directory.size()? + memory;
+        let live = self.sum(ESTIMATE_LIVE_DATA_SIZE)? + self.sum(CUR_SIZE_ALL_MEM_TABLES)?;
+        Ok(Sizes { total, live: live.min(total) })
+    }
+}

@@ -1,0 +1,48 @@
+use stentor_proto::EtcdError;
+
+use crate::ChangeId;
+use crate::engine::EngineError;
+use crate::record::RecordError;
+
+/// Why the store did not do what it was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The request can't be served as things are; nothing was changed. The text is the protocol's.
+    #[error(transparent)]
+    Refused(#[from] EtcdError),
+    /// The engine failed. After a failed write the store refuses every further one; reads go on as far
+    /// as they can.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// History has no readable record where the index says there is one. Restore a snapshot, or remove
+    /// this member and let it copy the data from the others.
+    #[error("change {at} is not readable ({cause}): restore a snapshot or rebuild this member")]
+    Record {
+        /// The change.
+        at: ChangeId,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// A record beside history is not readable, or contradicts it. Restore a snapshot, or remove this
+    /// member and let it copy the data from the others.
+    #[error("the store's records contradict each other ({detail}): restore a snapshot or rebuild this member")]
+    Inconsistent {
+        /// What was found.
+        detail: String,
+    },
+}
+
+impl Error {
+    pub(crate) fn missing(at: ChangeId) -> Error {
+        Error::Record { at, cause: "it is missing".to_owned() }
+    }
+
+    pub(crate) fn unreadable(at: ChangeId, cause: RecordError) -> Error {
+        Error::Record { at, cause: cause.to_string() }
+    }
+
+    pub(crate) fn inconsistent(detail: impl Into<String>) -> Error {
+        Error::Inconsistent { detail: detail.into() }
+    }
+}

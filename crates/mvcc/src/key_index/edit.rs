@@ -1,0 +1,137 @@
+//! Changing the tree: every function copies what is shared on the path to a key and changes the rest
+//! in place.
+
+use std::sync::Arc;
+
+use super::entry::{Compaction, Edit, Entry};
+use super::node::{Inner, Leaf, Node, Part, Shape, Summary};
+use super::{Generation, KeyChange};
+use crate::ChangeId;
+
+/// What a change found and made.
+pub(super) struct Changed {
+    /// The key's newest change before, with its generation if it was live.
+    pub(super) before: Option<(KeyChange, Option<Generation>)>,
+    /// `None` if it is a tombstone.
+    pub(super) after: Option<Generation>,
+}
+
+impl Changed {
+    pub(super) fn was_live(&self) -> bool {
+        self.before.is_some_and(|(_, generation)| generation.is_some())
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        self.after.is_some()
+    }
+}
+
+impl Summary {
+    /// Takes note of a change below.
+    pub(super) fn note(&mut self, changed: &Changed, at: ChangeId) {
+        self.live = self.live + u64::from(changed.is_live()) - u64::from(changed.was_live());
+        self.newest = self.newest.max(at.revision);
+        self.oldest = self.oldest.min(at.revision);
+    }
+}
+
+/// Adds a change to a key of the tree.
+pub(super) fn change(root: &mut Arc<Node>, key: &[u8], at: ChangeId, edit: Edit, shape: &Shape) -> Changed {
+    let (changed, parts) = change_below(root, key, at, edit, shape);
+    if !parts.is_empty() {
+        let mut top = Inner::default();
+        top.push(&[], Arc::unwrap_or_clone(std::mem::take(root)));
+        for (low, node) in parts {
+            top.push(&low, node);
+        }
+        *root = Arc::new(Node::Inner(top));
+    }
+    changed
+}
+
+fn change_below(link: &mut Arc<Node>, key: &[u8], at: ChangeId, edit: Edit, shape: &Shape) -> (Changed, Vec<Part>) {
+    let node = Arc::make_mut(link);
+    let (changed, appended) = match node {
+        Node::Leaf(leaf) => leaf.change(key, at, edit),
+        Node::Inner(inner) => {
+            let i = inner.route(key);
+            let (changed, parts) = change_below(&mut inner.children[i].node, key, at, edit, shape);
+            if parts.is_empty() {
+                inner.children[i].summary.note(&changed, at);
+                return (changed, Vec::new());
+            }
+            let appended = i + 1 == inner.children.len();
+            inner.take_split(i, parts, shape);
+            (changed, appended)
+        }
+    };
+    let parts = node.split(shape, appended);
+    (changed, parts)
+}
+
+impl Leaf {
+    /// Also tells whether the key is a new one at the end.
+    fn change(&mut self, key: &[u8], at: ChangeId, edit: Edit) -> (Changed, bool) {
+        match self.keys.search(key) {
+            Ok(i) => {
+                let entry = &mut self.entries[i];
+                let before = Some((entry.newest_change(), entry.generation()));
+                entry.change(at, edit);
+                (Changed { before, after: entry.generation() }, false)
+            }
+            Err(i) => {
+                let entry = Entry::new(at, edit);
+                let after = entry.generation();
+                self.insert(i, key, entry);
+                (Changed { before: None, after }, i + 1 == self.entries.len())
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// Child `i` was split: takes what it left to its right.
+    fn take_split(&mut self, i: usize, parts: Vec<Part>, shape: &Shape) {
+        let last = i + parts.len();
+        for (n, (low, node)) in parts.into_iter().enumerate() {
+            self.insert(i + 1 + n, &low, node);
+        }
+        let child = &mut self.children[i];
+        child.summary = child.node.summary();
+        self.settle(i, last, shape);
+    }
+}
+
+/// Does to a key of the tree what [`Entry::compaction`] said.
+pub(super) fn compact(root: &mut Arc<Node>, key: &[u8], what: Compaction, shape: &Shape) {
+    compact_below(root, key, what, shape);
+    while let Node::Inner(inner) = &**root {
+        match &inner.children[..] {
+            [] => *root = Arc::default(),
+            [only] => *root = Arc::clone(&only.node),
+            _ => break,
+        }
+    }
+}
+
+fn compact_below(link: &mut Arc<Node>, key: &[u8], what: Compaction, shape: &Shape) {
+    match Arc::make_mut(link) {
+        Node::Leaf(leaf) => {
+            let Ok(i) = leaf.keys.search(key) else { return };
+            match what {
+                Compaction::Nothing => {}
+                Compaction::Trim(bound) => leaf.entries[i].trim(bound),
+                Compaction::Remove => leaf.remove(i),
+            }
+        }
+        Node::Inner(inner) => {
+            let i = inner.route(key);
+            let child = &mut inner.children[i];
+            compact_below(&mut child.node, key, what, shape);
+            child.summary = child.node.summary();
+            if what == Compaction::Remove {
+                inner.settle(i, i, shape);
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Leases as the store knows them: which there are, and which keys die with each. When one expires is
+//! decided outside, by whoever has a clock.
+
+use bytes::Bytes;
+use imbl::{HashMap, OrdSet};
+
+/// A lease's number; any but 0, negative ones too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LeaseId(i64);
+
+impl LeaseId {
+    /// The lease `id`, or `None` for 0, which stands for "no lease".
+    pub fn new(id: i64) -> Option<LeaseId> {
+        (id != 0).then_some(LeaseId(id))
+    }
+
+    /// The number as it goes over the wire.
+    pub fn get(self) -> i64 {
+        self.0
+    }
+}
+
+/// One lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// How long it lives without being kept alive, in seconds.
+    pub ttl_seconds: i64,
+    /// The keys that are deleted when it ends.
+    pub keys: OrdSet<Bytes>,
+}
+
+/// All leases at one moment; cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Leases {
+    by_id: HashMap<LeaseId, Lease>,
+    by_key: HashMap<Bytes, LeaseId>,
+}
+
+impl Leases {
+    /// One lease.
+    pub fn get(&self, id: LeaseId) -> Option<&Lease> {
+        self.by_id.get(&id)
+    }
+
+    /// Every lease, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = (LeaseId, &Lease)> {
+        self.by_id.iter().map(|(id, lease)| (*id, lease))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// There is none.
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// The lease that a key is attached to.
+    pub fn of_key(&self, key: &[u8]) -> Option<LeaseId> {
+        self.by_key.get(key).copied()
+    }
+
+    /// Every key with a lease, in no particular order.
+    pub fn attached(&self) -> impl Iterator<Item = (&Bytes, LeaseId)> {
+        self.by_key.iter().map(|(key, id)| (key, *id))
+    }
+
+    pub(crate) fn insert(&mut self, id: LeaseId, ttl_seconds: i64) {
+        self.by_id.insert(id, Lease { ttl_seconds, keys: OrdSet::new() });
+    }
+
+    /// Removes the lease; its keys are detached.
+    pub(crate) fn remove(&mut self, id: LeaseId) -> Option<Lease> {
+        let lease = self.by_id.remove(&id)?;
+        for key in &lease.keys {
+            self.by_key.remove(key);
+        }
+        Some(lease)
+    }
+
+    /// Moves a key to a lease, or to none.
+    pub(crate) fn attach(&mut self, key: &Bytes, to: Option<LeaseId>) {
+        let from = self.of_key(key);
+        if from == to {
+            return;
+        }
+        if let Some(lease) = from.and_then(|id| self.by_id.get_mut(&id)) {
+            lease.keys.remove(key);
+        }
+        match to {
+            None => self.by_key.remove(key),
+            Some(id) => {
+                if let Some(lease) = self.by_id.get_mut(&id) {
+                    lease.keys.insert(key.clone());
+                }
+                self.by_key.insert(key.clone(), id)
+            }
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_attached_to_its_last_lease_only() {
+        let (one, two) = (LeaseId(1), LeaseId(-2));
+        let key = Bytes::from("k");
+        let mut leases = Leases::default();
+        leases.insert(one, 5);
+        leases.insert(two, 6);
+        leases.attach(&key, Some(one));
+        leases.attach(&key, Some(two));
+        assert!(leases.get(one).unwrap().keys.is_empty());
+        assert_eq!(leases.of_key(b"k"), Some(two));
+        let gone = leases.remove(two).unwrap();
+        assert_eq!(gone.keys.into_iter().collect::<Vec<_>>(), [key.clone()]);
+        assert_eq!(leases.of_key(b"k"), None);
+        leases.attach(&key, None);
+        assert_eq!(leases.len(), 1);
+    }
+}

@@ -1,0 +1,77 @@
+//! The small records beside history, and the keys they stand under.
+
+use prost::Message;
+use stentor_proto::storagepb::{Compaction, Identity, LeaseRecord, Progress};
+
+use crate::Error;
+use crate::alarm::{Alarm, AlarmKind};
+use crate::engine::{Family, Read};
+use crate::lease::LeaseId;
+
+pub(crate) const PROGRESS: &[u8] = b"progress";
+pub(crate) const COMPACTION: &[u8] = b"compaction";
+pub(crate) const IDENTITY: &[u8] = b"identity";
+const LEASES: &[u8] = b"lease/";
+const AFTER_LEASES: &[u8] = b"lease0";
+const ALARMS: &[u8] = b"alarm/";
+const AFTER_ALARMS: &[u8] = b"alarm0";
+
+pub(crate) fn lease_key(id: LeaseId) -> Vec<u8> {
+    [LEASES, &id.get().to_be_bytes()].concat()
+}
+
+pub(crate) fn alarm_key(alarm: Alarm) -> Vec<u8> {
+    let kind = match alarm.kind {
+        AlarmKind::NoSpace => 1,
+        AlarmKind::Corrupt => 2,
+    };
+    [ALARMS, &alarm.member_id.to_be_bytes(), &[kind]].concat()
+}
+
+fn alarm_of_key(key: &[u8]) -> Option<Alarm> {
+    let (member_id, kind) = key.strip_prefix(ALARMS)?.split_first_chunk::<8>()?;
+    let kind = match kind {
+        [1] => AlarmKind::NoSpace,
+        [2] => AlarmKind::Corrupt,
+        _ => return None,
+    };
+    Some(Alarm { member_id: u64::from_be_bytes(*member_id), kind })
+}
+
+fn message<M: Message + Default>(engine: &(impl Read + ?Sized), key: &[u8]) -> Result<Option<M>, Error> {
+    let Some(bytes) = engine.get(Family::Meta, key)? else { return Ok(None) };
+    M::decode(bytes).map(Some).map_err(|e| Error::inconsistent(format!("record {}: {e}", key.escape_ascii())))
+}
+
+pub(crate) fn progress(engine: &(impl Read + ?Sized)) -> Result<Option<Progress>, Error> {
+    message(engine, PROGRESS)
+}
+
+pub(crate) fn compaction(engine: &(impl Read + ?Sized)) -> Result<Option<Compaction>, Error> {
+    message(engine, COMPACTION)
+}
+
+pub(crate) fn identity(engine: &(impl Read + ?Sized)) -> Result<Option<Identity>, Error> {
+    message(engine, IDENTITY)
+}
+
+pub(crate) fn leases(engine: &(impl Read + ?Sized)) -> Result<Vec<(LeaseId, i64)>, Error> {
+    let mut leases = Vec::new();
+    for entry in engine.scan(Family::Meta, LEASES, Some(AFTER_LEASES))? {
+        let (key, value) = entry?;
+        let bad = || Error::inconsistent(format!("lease record {}", key.escape_ascii()));
+        let record = LeaseRecord::decode(value).map_err(|_| bad())?;
+        leases.push((LeaseId::new(record.id).ok_or_else(bad)?, record.ttl_seconds));
+    }
+    Ok(leases)
+}
+
+pub(crate) fn alarms(engine: &(impl Read + ?Sized)) -> Result<Vec<Alarm>, Error> {
+    let mut alarms = Vec::new();
+    for entry in engine.scan(Family::Meta, ALARMS, Some(AFTER_ALARMS))? {
+        let (key, _) = entry?;
+        let bad = || Error::inconsistent(format!("alarm record {}", key.escape_ascii()));
+        alarms.push(alarm_of_key(&key).ok_or_else(bad)?);
+    }
+    Ok(alarms)
+}

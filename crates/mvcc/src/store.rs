@@ -1,0 +1,449 @@
+use std::mem;
+use std::sync::{Arc, OnceLock, Weak};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use prost::Message;
+use stentor_proto::Revision;
+use stentor_proto::etcdserverpb::{
+    DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse, TxnRequest, TxnResponse,
+};
+use stentor_proto::storagepb::{self, Identity, LogEntry, log_entry::Op};
+
+use crate::answer::{Answer, Outcome};
+use crate::compaction::Compactor;
+use crate::engine::{Batch, Durability, Engine, Family, Sizes};
+use crate::group::Group;
+use crate::key_index::KeyIndex;
+use crate::state::{Epoch, State};
+use crate::{Error, Record, View, check, meta, open};
+
+/// A place in the log that feeds the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LogPosition {
+    /// The term it was proposed in.
+    pub term: u64,
+    /// Its number, from 1 on; 0 before the first.
+    pub index: u64,
+}
+
+/// How a store is run.
+#[derive(Clone)]
+pub struct Options {
+    /// Who answers for what was acknowledged.
+    pub durability: Durability,
+    /// Wall clock for [`Store::execute`] and its kin, milliseconds since 1970. Entries applied from a log
+    /// carry their own time.
+    pub wall_clock: fn() -> u64,
+    /// Most compares or operations of one branch of a transaction given to [`Store::txn`].
+    pub max_txn_ops: usize,
+}
+
+impl Default for Options {
+    /// Each write is on disk when it returns; the system's clock.
+    fn default() -> Options {
+        let wall_clock = || {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+            now.map_or(0, |d| d.as_millis() as u64)
+        };
+        Options { durability: Durability::Synced, wall_clock, max_txn_ops: check::MAX_TXN_OPS }
+    }
+}
+
+/// What a group of log entries changed, as those who follow the store learn of it: after it is durable
+/// (or the log is) and published, in order, each exactly once.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// The changes, in order; empty if no revision was made.
+    pub records: Arc<[Record]>,
+    /// The newest revision.
+    pub revision: Revision,
+    /// The revision below which history is gone.
+    pub compacted: Option<Revision>,
+}
+
+/// Someone who follows the store.
+pub trait Observer: Send + Sync {
+    /// Called after each group, in order, by the thread that writes: it must not block, nor write to the
+    /// store.
+    fn committed(&self, commit: &Commit);
+}
+
+/// A multi-version key-value store.
+///
+/// Writes are evaluated one after the other; reads take a [`View`] and never wait for them. All methods
+/// may be called from any thread; those that write or read from disk block.
+///
+/// ```
+/// use stentor_mvcc::{Store, engine::memory};
+/// use stentor_proto::etcdserverpb::PutRequest;
+/// let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+/// let answer = store.put(PutRequest { key: "hello".into(), value: "world".into(), ..Default::default() })?;
+/// assert_eq!(answer.header.map(|h| h.revision), Some(2));
+/// assert_eq!(store.view().revision().get(), 2);
+/// # Ok::<(), stentor_mvcc::Error>(())
+/// ```
+pub struct Store {
+    published: ArcSwap<State>,
+    writer: Mutex<Writer>,
+    queue: Mutex<Vec<Queued>>,
+    observers: Mutex<Vec<Weak<dyn Observer>>>,
+    pub(crate) compactor: Mutex<Compactor>,
+    options: Options,
+}
+
+struct Writer {
+    index: KeyIndex,
+    /// Epochs that readers may still hold.
+    retired: Vec<Weak<Epoch>>,
+    /// The first failed write; the store takes no more after it.
+    failed: Option<Error>,
+}
+
+struct Queued {
+    entry: LogEntry,
+    result: Arc<OnceLock<Result<Outcome, Error>>>,
+}
+
+impl Store {
+    /// Opens the store that an engine holds, or begins one, at revision 1, on an empty engine.
+    ///
+    /// # Errors
+    /// Engine errors; records that can't be read or contradict each other.
+    pub fn open(engine: impl Engine, options: Options) -> Result<Store, Error> {
+        Store::open_shared(Arc::new(engine), options)
+    }
+
+    /// As [`Store::open`], for an engine that others hold too.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_shared(engine: Arc<dyn Engine>, options: Options) -> Result<Store, Error> {
+        let opened = open::load(engine)?;
+        Ok(Store {
+            published: ArcSwap::from_pointee(opened.state),
+            writer: Mutex::new(Writer { index: opened.index, retired: Vec::new(), failed: None }),
+            queue: Mutex::default(),
+            observers: Mutex::default(),
+            compactor: Mutex::new(Compactor::resume_at(opened.compaction_finished)),
+            options,
+        })
+    }
+
+    /// The store as it is now.
+    pub fn view(&self) -> View {
+        View::new(self.published.load_full())
+    }
+
+    /// From the next group on, `observer` is told of each until it is dropped. Returns the state that
+    /// the first one told of follows upon.
+    pub fn observe(&self, observer: &Arc<impl Observer + 'static>) -> View {
+        let _no_group_between = self.writer.lock();
+        let observer: Weak<dyn Observer> = Arc::<_>::downgrade(observer) as Weak<dyn Observer>;
+        self.observers.lock().push(observer);
+        self.view()
+    }
+
+    /// Applies log entries, in order, as one group: one batch, one sync (if the store answers for
+    /// durability), published together. `last` is the place of the last of them.
+    ///
+    /// Entries must have been checked ([`crate::check`]); an unchecked one is applied as it is.
+    ///
+    /// # Errors
+    /// Only what keeps the store from going on, with nothing of the group visible. That an entry was
+    /// refused is an outcome.
+    pub fn apply(&self, entries: &[LogEntry], last: LogPosition) -> Result<Vec<Outcome>, Error> {
+        self.apply_locked(&mut self.writer.lock(), entries, Some(last))
+    }
+
+    fn apply_locked(
+        &self,
+        writer: &mut Writer,
+        entries: &[LogEntry],
+        last: Option<LogPosition>,
+    ) -> Result<Vec<Outcome>, Error> {
+        if let Some(failed) = &writer.failed {
+            return Err(failed.clone());
+        }
+        let base = self.published.load_full();
+        // Its nodes are shared with the published view already, so keeping it costs nothing.
+        let before = writer.index.clone();
+        let mut group = Group::new(&base, mem::take(&mut writer.index));
+        let outcomes: Result<Vec<Outcome>, Error> = entries.iter().map(|e| group.evaluate(e)).collect();
+        let outcomes = match outcomes {
+            Ok(outcomes) => outcomes,
+            Err(error) => {
+                // Reading failed, nothing was written: the store stays where it was.
+                writer.index = before;
+                return Err(error);
+            }
+        };
+        let applied = last.unwrap_or(LogPosition { index: base.applied.index + entries.len() as u64, ..base.applied });
+        let batch = batch_of(&group, &base, applied);
+        if let Err(error) = base.engine.write(batch, self.options.durability) {
+            writer.index = before;
+            writer.failed = Some(error.clone().into());
+            return Err(error.into());
+        }
+        self.finish(writer, &base, group, applied);
+        Ok(outcomes)
+    }
+
+    /// Publishes a written group and tells those who follow.
+    fn finish(&self, writer: &mut Writer, base: &Arc<State>, group: Group<'_>, applied: LogPosition) {
+        let compacting = group.compacted != base.compacted;
+        let epoch = if compacting {
+            writer.retired.push(Arc::downgrade(&base.epoch));
+            Arc::new(Epoch)
+        } else {
+            base.epoch.clone()
+        };
+        let Group { index, leases, alarms, revision, compacted, logical_bytes, records, .. } = group;
+        self.published.store(Arc::new(State {
+            engine: base.engine.clone(),
+            index: index.view(),
+            leases,
+            alarms,
+            revision,
+            compacted,
+            compaction_finished: base.compaction_finished,
+            logical_bytes,
+            applied,
+            epoch,
+        }));
+        writer.index = index;
+        if !records.is_empty() || compacting {
+            self.tell(&Commit { records: records.into(), revision, compacted });
+        }
+    }
+
+    fn tell(&self, commit: &Commit) {
+        self.observers.lock().retain(|observer| {
+            let Some(observer) = observer.upgrade() else { return false };
+            observer.committed(commit);
+            true
+        });
+    }
+
+    /// Proposes one operation to the store itself, without a log outside. Callers at the same time share
+    /// one batch and one sync.
+    ///
+    /// # Errors
+    /// Why it was refused, or what keeps the store from going on.
+    pub fn execute(&self, op: Op) -> Result<Answer, Error> {
+        let entry = LogEntry { time_unix_ms: (self.options.wall_clock)(), user: String::new(), op: Some(op) };
+        let result = Arc::new(OnceLock::new());
+        self.queue.lock().push(Queued { entry, result: result.clone() });
+        // Whoever gets the lock writes for all who wait for it.
+        let mut writer = self.writer.lock();
+        if result.get().is_none() {
+            let queued = mem::take(&mut *self.queue.lock());
+            let (entries, results): (Vec<_>, Vec<_>) = queued.into_iter().map(|q| (q.entry, q.result)).unzip();
+            let outcomes = match self.apply_locked(&mut writer, &entries, None) {
+                Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
+                Err(error) => vec![Err(error); results.len()],
+            };
+            for (result, outcome) in results.iter().zip(outcomes) {
+                // Each is set by the one who took it out of the queue, and once.
+                let _ = result.set(outcome);
+            }
+        }
+        drop(writer);
+        match result.get() {
+            Some(outcome) => outcome.clone()?.map_err(Error::from),
+            None => Err(Error::inconsistent("a queued write was lost")),
+        }
+    }
+
+    /// Writes one pair.
+    ///
+    /// # Errors
+    /// What [`crate::check::put`] finds, a lease that is not there, an ignoring put of a key that is
+    /// not there; engine errors.
+    pub fn put(&self, request: PutRequest) -> Result<PutResponse, Error> {
+        check::put(&request)?;
+        match self.execute(Op::Put(request))? {
+            Answer::Put(response) => Ok(response),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Deletes the keys of a range.
+    ///
+    /// # Errors
+    /// An empty key; engine errors.
+    pub fn delete_range(&self, request: DeleteRangeRequest) -> Result<DeleteRangeResponse, Error> {
+        check::delete_range(&request)?;
+        match self.execute(Op::DeleteRange(request))? {
+            Answer::DeleteRange(response) => Ok(response),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Runs a transaction.
+    ///
+    /// # Errors
+    /// What [`crate::check::txn`] finds, and what is tested against the store before anything runs;
+    /// engine errors.
+    pub fn txn(&self, request: TxnRequest) -> Result<TxnResponse, Error> {
+        check::txn(&request, self.options.max_txn_ops)?;
+        match self.execute(Op::Txn(request))? {
+            Answer::Txn(response) => Ok(response),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Makes history below `revision` unreadable at once; [`Store::compact_step`] gives the space back.
+    ///
+    /// # Errors
+    /// A revision above the newest, or at or below the last compacted; engine errors.
+    pub fn compact(&self, revision: Revision) -> Result<Revision, Error> {
+        let request = stentor_proto::etcdserverpb::CompactionRequest { revision: revision.get(), ..Default::default() };
+        match self.execute(Op::Compact(request))? {
+            Answer::Compact(revision) => Ok(revision),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Who the store belongs to, if that was ever said.
+    ///
+    /// # Errors
+    /// Engine errors.
+    pub fn identity(&self) -> Result<Option<Identity>, Error> {
+        meta::identity(&*self.published.load().engine)
+    }
+
+    /// Says who the store belongs to.
+    ///
+    /// # Errors
+    /// Engine errors.
+    pub fn set_identity(&self, identity: &Identity) -> Result<(), Error> {
+        let mut batch = Batch::default();
+        batch.put(Family::Meta, meta::IDENTITY, identity.encode_to_vec());
+        Ok(self.published.load().engine.write(batch, Durability::Synced)?)
+    }
+
+    /// What the store takes on disk.
+    ///
+    /// # Errors
+    /// Engine errors.
+    pub fn sizes(&self) -> Result<Sizes, Error> {
+        Ok(self.published.load().engine.sizes()?)
+    }
+
+    /// Everything applied so far survives a crash of the machine when this returns.
+    ///
+    /// # Errors
+    /// Engine errors.
+    pub fn flush(&self) -> Result<(), Error> {
+        Ok(self.published.load().engine.flush()?)
+    }
+
+    /// Gives the space of everything deleted back to the system: etcd's defragmentation. Reads and
+    /// writes go on meanwhile.
+    ///
+    /// # Errors
+    /// Engine errors.
+    pub fn defragment(&self) -> Result<(), Error> {
+        let engine = self.published.load().engine.clone();
+        engine.reclaim(Family::History, None)?;
+        Ok(engine.reclaim(Family::Meta, None)?)
+    }
+
+    /// Puts the content of another engine in the place of this one, as a snapshot from another member
+    /// does. Views taken before go on with the old one; later ones, and whoever follows, see the new.
+    ///
+    /// # Errors
+    /// As [`Store::open`]; the store stays as it was.
+    pub fn replace(&self, engine: Arc<dyn Engine>) -> Result<(), Error> {
+        let opened = open::load(engine)?;
+        let mut compactor = self.compactor.lock();
+        let mut writer = self.writer.lock();
+        *compactor = Compactor::resume_at(opened.compaction_finished);
+        *writer = Writer { index: opened.index, retired: Vec::new(), failed: None };
+        let commit =
+            Commit { records: Arc::new([]), revision: opened.state.revision, compacted: opened.state.compacted };
+        self.published.store(Arc::new(opened.state));
+        self.tell(&commit);
+        Ok(())
+    }
+
+    /// Whether readers from before the last compaction are still there.
+    pub(crate) fn has_old_readers(&self) -> bool {
+        let mut writer = self.writer.lock();
+        writer.retired.retain(|epoch| epoch.strong_count() > 0);
+        !writer.retired.is_empty()
+    }
+
+    /// Deletes what a compaction step found, in the engine and in the index.
+    pub(crate) fn drop_history(
+        &self,
+        mut batch: Batch,
+        keys: impl IntoIterator<Item = bytes::Bytes>,
+        freed_bytes: u64,
+        compact: Revision,
+    ) -> Result<(), Error> {
+        let mut writer = self.writer.lock();
+        if let Some(failed) = &writer.failed {
+            return Err(failed.clone());
+        }
+        let base = self.published.load_full();
+        let logical_bytes = base.logical_bytes.saturating_sub(freed_bytes);
+        batch.put(Family::Meta, meta::PROGRESS, progress(base.revision, logical_bytes, base.applied).encode_to_vec());
+        if let Err(error) = base.engine.write(batch, Durability::Buffered) {
+            writer.failed = Some(error.clone().into());
+            return Err(error.into());
+        }
+        for key in keys {
+            writer.index.compact_key(&key, compact);
+        }
+        self.published.store(Arc::new(State { index: writer.index.view(), logical_bytes, ..State::clone(&base) }));
+        Ok(())
+    }
+
+    /// Notes that no space work is left up to a revision.
+    pub(crate) fn set_compaction_finished(&self, finished: Revision) -> Result<(), Error> {
+        let mut writer = self.writer.lock();
+        let base = self.published.load_full();
+        let mut batch = Batch::default();
+        let compacted = base.compacted.unwrap_or(finished);
+        batch.put(Family::Meta, meta::COMPACTION, compaction(compacted, finished).encode_to_vec());
+        if let Err(error) = base.engine.write(batch, Durability::Buffered) {
+            writer.failed = Some(error.clone().into());
+            return Err(error.into());
+        }
+        self.published.store(Arc::new(State { compaction_finished: finished, ..State::clone(&base) }));
+        Ok(())
+    }
+}
+
+/// The batch that makes a group durable.
+fn batch_of(group: &Group<'_>, base: &State, applied: LogPosition) -> Batch {
+    let mut batch = group.meta.clone();
+    for record in &group.records {
+        batch.put(Family::History, record.id.to_bytes().to_vec(), record.encode());
+    }
+    if let Some(compacted) = group.compacted.filter(|_| group.compacted != base.compacted) {
+        batch.put(Family::Meta, meta::COMPACTION, compaction(compacted, base.compaction_finished).encode_to_vec());
+    }
+    let progress = progress(group.revision, group.logical_bytes, applied);
+    batch.put(Family::Meta, meta::PROGRESS, progress.encode_to_vec());
+    batch
+}
+
+fn progress(revision: Revision, logical_bytes: u64, applied: LogPosition) -> storagepb::Progress {
+    storagepb::Progress {
+        applied_index: applied.index,
+        applied_term: applied.term,
+        revision: revision.get(),
+        logical_bytes,
+    }
+}
+
+fn compaction(revision: Revision, finished: Revision) -> storagepb::Compaction {
+    storagepb::Compaction { revision: revision.get(), finished: finished.get() }
+}
+
+fn unexpected(answer: &Answer) -> Error {
+    Error::inconsistent(format!("an operation was answered as another: {answer:?}"))
+}

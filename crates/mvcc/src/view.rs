@@ -1,0 +1,146 @@
+use std::sync::Arc;
+
+use stentor_proto::etcdserverpb::{RangeRequest, TxnRequest, TxnResponse};
+use stentor_proto::mvccpb::KeyValue;
+use stentor_proto::{EtcdError, Revision};
+
+use crate::alarm::{self, Alarm};
+use crate::engine::Family;
+use crate::lease::Leases;
+use crate::read::{self, RangeResult};
+use crate::record::Record;
+use crate::source::Source;
+use crate::state::State;
+use crate::{ChangeId, Error, LogPosition, txn};
+
+/// The store at one moment. It stays as it is however the store goes on, and takes no lock; while it is
+/// held, compaction keeps what it can read, so hold it for a request, not for a connection.
+#[derive(Clone)]
+pub struct View {
+    state: Arc<State>,
+}
+
+impl View {
+    pub(crate) fn new(state: Arc<State>) -> View {
+        View { state }
+    }
+
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The newest revision.
+    pub fn revision(&self) -> Revision {
+        self.state.revision
+    }
+
+    /// The revision below which history is gone; `None` if nothing was ever compacted (etcd shows that
+    /// as -1).
+    pub fn compacted(&self) -> Option<Revision> {
+        self.state.compacted
+    }
+
+    /// The last log entry whose effects are in it.
+    pub fn applied(&self) -> LogPosition {
+        self.state.applied
+    }
+
+    /// Bytes of keys and values kept in history, older revisions included: what the space quota counts.
+    pub fn logical_bytes(&self) -> u64 {
+        self.state.logical_bytes
+    }
+
+    /// How many keys there are.
+    pub fn keys(&self) -> u64 {
+        self.state.index.live_keys()
+    }
+
+    /// The leases and their keys.
+    pub fn leases(&self) -> &Leases {
+        &self.state.leases
+    }
+
+    /// The alarms that a request asks for.
+    pub fn alarms(&self, request: &stentor_proto::etcdserverpb::AlarmRequest) -> Vec<Alarm> {
+        alarm::select(&self.state.alarms, request)
+    }
+
+    /// Every alarm.
+    pub fn all_alarms(&self) -> impl Iterator<Item = Alarm> + '_ {
+        self.state.alarms.iter().copied()
+    }
+
+    /// Reads a range, as etcd's Range does. Its form must have been checked ([`crate::check::range`]).
+    ///
+    /// # Errors
+    /// [`EtcdError::FutureRev`] and [`EtcdError::Compacted`] for revisions that can't be read; engine
+    /// errors.
+    ///
+    /// # Example
+    /// ```
+    /// use stentor_mvcc::{Store, engine::memory};
+    /// use stentor_proto::etcdserverpb::{PutRequest, RangeRequest};
+    /// let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+    /// store.put(PutRequest { key: "/a".into(), value: "1".into(), ..Default::default() })?;
+    /// let all = RangeRequest { key: "/".into(), range_end: "0".into(), ..Default::default() };
+    /// let found = store.view().range(&all)?;
+    /// assert_eq!((found.count, &found.kvs[0].value[..]), (1, &b"1"[..]));
+    /// # Ok::<(), stentor_mvcc::Error>(())
+    /// ```
+    pub fn range(&self, request: &RangeRequest) -> Result<RangeResult, Error> {
+        read::range(&*self.state, request)
+    }
+
+    /// Runs a transaction that only reads ([`crate::txn::is_read_only`]).
+    ///
+    /// # Errors
+    /// As for a range; one failing range fails the transaction.
+    pub fn txn(&self, request: &TxnRequest) -> Result<TxnResponse, Error> {
+        txn::run_read_only(&*self.state, request)
+    }
+
+    /// The pair of a key as of a revision; `None` if it was not there. Also one below the compacted
+    /// revision can be asked for, if a change at the compacted revision superseded the pair: that is the
+    /// previous value that a watch from there owes.
+    ///
+    /// # Errors
+    /// Engine errors.
+    pub fn pair_at(&self, key: &[u8], at: Revision) -> Result<Option<KeyValue>, Error> {
+        let Some(found) = self.state.index.get(key, at) else { return Ok(None) };
+        let record = self.state.record(found.change)?;
+        record.pair().map(Some).map_err(|e| Error::unreadable(record.id, e))
+    }
+
+    /// The changes from revision `from` to `to`, both included, in order. It reads forwards from disk
+    /// and takes no lock.
+    ///
+    /// # Errors
+    /// [`EtcdError::Compacted`] if `from` is below the compacted revision (at it, history is whole);
+    /// engine errors, also from the iterator.
+    pub fn history(
+        &self,
+        from: Revision,
+        to: Revision,
+    ) -> Result<impl Iterator<Item = Result<Record, Error>> + Send + '_, Error> {
+        if self.compacted().is_some_and(|compacted| from < compacted) {
+            return Err(EtcdError::Compacted.into());
+        }
+        self.records_between(ChangeId { revision: from, sub: 0 }, ChangeId { revision: to.next(), sub: 0 })
+    }
+
+    /// The records that are on disk between two changes, superseded ones too.
+    pub(crate) fn records_between(
+        &self,
+        from: ChangeId,
+        before: ChangeId,
+    ) -> Result<impl Iterator<Item = Result<Record, Error>> + Send + '_, Error> {
+        let scan = self.state.engine.scan(Family::History, &from.to_bytes(), Some(&before.to_bytes()))?;
+        Ok(scan.map(|entry| {
+            let (key, value) = entry?;
+            let Some(id) = ChangeId::from_bytes(&key) else {
+                return Err(Error::inconsistent(format!("history has the key {}", key.escape_ascii())));
+            };
+            Record::decode(id, value).map_err(|e| Error::unreadable(id, e))
+        }))
+    }
+}
