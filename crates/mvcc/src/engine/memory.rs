@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Bound;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -186,12 +186,17 @@ impl Default for Disk {
 }
 
 impl Inner {
-    fn check_damage(&self, family: Family, key: &[u8]) -> Result<(), EngineError> {
+    /// Damage that is found also ends writing.
+    fn check_damage(&self, failed: &Failed, family: Family, key: &[u8]) -> Result<(), EngineError> {
         if !self.any_damaged.load(Ordering::Acquire) {
             return Ok(());
         }
-        if self.damaged.read().contains(&(family, Bytes::copy_from_slice(key))) {
-            return Err(EngineError::Corrupt(format!("simulated, {family:?} key {:?}", Bytes::copy_from_slice(key))));
+        let key = Bytes::copy_from_slice(key);
+        let description = format!("simulated, {family:?} key {key:?}");
+        if self.damaged.read().contains(&(family, key)) {
+            let error = EngineError::Corrupt(description);
+            fail(failed, &error);
+            return Err(error);
         }
         Ok(())
     }
@@ -216,9 +221,11 @@ pub struct MemoryEngine {
     disk: Disk,
     /// Of the disk when this was opened.
     crashes: u64,
-    /// Why writes are refused.
-    failed: Mutex<Option<String>>,
+    failed: Failed,
 }
+
+/// Why writes are refused. Views share it with their engine.
+type Failed = Arc<OnceLock<String>>;
 
 impl MemoryEngine {
     /// Opens a disk. [`EngineError::Locked`] while another engine has it open.
@@ -232,7 +239,7 @@ impl MemoryEngine {
         }
         writing.in_use = true;
         let crashes = disk.inner.crashes.load(Ordering::SeqCst);
-        Ok(MemoryEngine { disk: disk.clone(), crashes, failed: Mutex::new(None) })
+        Ok(MemoryEngine { disk: disk.clone(), crashes, failed: Failed::default() })
     }
 
     /// The disk below.
@@ -247,21 +254,28 @@ impl MemoryEngine {
         Err(EngineError::Failed("the simulated host crashed".to_owned()))
     }
 
-    fn now(&self) -> Result<MemoryView, EngineError> {
-        self.alive()?;
-        Ok(MemoryView { maps: self.disk.inner.current.load_full(), disk: self.disk.clone() })
+    fn as_of(&self, maps: Arc<Maps>) -> MemoryView {
+        MemoryView { maps, disk: self.disk.clone(), failed: self.failed.clone() }
+    }
+
+    fn now(&self) -> MemoryView {
+        self.as_of(self.disk.inner.current.load_full())
     }
 
     /// Runs something that writes, unless something failed before; remembers if this fails.
     fn writing(&self, run: impl FnOnce(&Inner, &mut Writing) -> Result<(), EngineError>) -> Result<(), EngineError> {
         let mut writing = self.disk.inner.writing.lock();
         self.alive()?;
-        let mut failed = self.failed.lock();
-        if let Some(cause) = failed.as_ref() {
+        if let Some(cause) = self.failed.get() {
             return Err(EngineError::Failed(cause.clone()));
         }
-        run(&self.disk.inner, &mut writing).inspect_err(|error| *failed = Some(error.to_string()))
+        run(&self.disk.inner, &mut writing).inspect_err(|error| fail(&self.failed, error))
     }
+}
+
+fn fail(failed: &Failed, error: &EngineError) {
+    // Of several the first one is the cause.
+    let _ = failed.set(error.to_string());
 }
 
 impl Drop for MemoryEngine {
@@ -276,12 +290,12 @@ impl Drop for MemoryEngine {
 impl Read for MemoryEngine {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
         self.alive()?;
-        self.disk.inner.check_damage(family, key)?;
-        Ok(self.disk.inner.current.load().family(family).get(key).cloned())
+        self.now().get(family, key)
     }
 
     fn scan(&self, family: Family, from: &[u8], to: Option<&[u8]>) -> Result<Scan<'_>, EngineError> {
-        Ok(Box::new(self.now()?.entries(family, from, to)))
+        self.alive()?;
+        Ok(Box::new(self.now().entries(family, from, to)))
     }
 }
 
@@ -312,13 +326,12 @@ impl Engine for MemoryEngine {
 
     fn get_persisted(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
         self.alive()?;
-        self.disk.inner.check_damage(family, key)?;
         let durable = self.disk.inner.writing.lock().durable.clone();
-        Ok(durable.family(family).get(key).cloned())
+        self.as_of(durable).get(family, key)
     }
 
     fn view(&self) -> Box<dyn Read + '_> {
-        Box::new(MemoryView { maps: self.disk.inner.current.load_full(), disk: self.disk.clone() })
+        Box::new(self.now())
     }
 
     fn reclaim(&self, _: Family, _: Option<&[u8]>) -> Result<(), EngineError> {
@@ -337,6 +350,7 @@ impl Engine for MemoryEngine {
 struct MemoryView {
     maps: Arc<Maps>,
     disk: Disk,
+    failed: Failed,
 }
 
 impl MemoryView {
@@ -344,6 +358,7 @@ impl MemoryView {
         Entries {
             map: self.maps.family(family).clone(),
             disk: self.disk.clone(),
+            failed: self.failed.clone(),
             family,
             next: Some(Bound::Included(Bytes::copy_from_slice(from))),
             to: to.map(Bytes::copy_from_slice),
@@ -354,7 +369,7 @@ impl MemoryView {
 
 impl Read for MemoryView {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
-        self.disk.inner.check_damage(family, key)?;
+        self.disk.inner.check_damage(&self.failed, family, key)?;
         Ok(self.maps.family(family).get(key).cloned())
     }
 
@@ -367,6 +382,7 @@ impl Read for MemoryView {
 struct Entries {
     map: OrdMap<Bytes, Bytes>,
     disk: Disk,
+    failed: Failed,
     family: Family,
     /// Where the next chunk begins; `None` when the last one was taken.
     next: Option<Bound<Bytes>>,
@@ -396,7 +412,7 @@ impl Iterator for Entries {
             self.fill();
         }
         let (key, value) = self.chunk.pop_front()?;
-        match self.disk.inner.check_damage(self.family, &key) {
+        match self.disk.inner.check_damage(&self.failed, self.family, &key) {
             Ok(()) => Some(Ok((key, value))),
             Err(error) => {
                 // A scan ends at its first error.

@@ -88,12 +88,15 @@ pub type Entry = (Bytes, Bytes);
 pub type Scan<'a> = Box<dyn Iterator<Item = Result<Entry, EngineError>> + Send + 'a>;
 
 /// Something that can be read: the engine as it is now, or a view of it as it was.
+///
+/// A read that finds damage ends with [`EngineError::Corrupt`], and from then on the engine refuses
+/// writes: nothing good is built on a damaged store.
 pub trait Read: Send + Sync {
     /// The value of one key.
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, EngineError>;
 
     /// The entries from `from` to before `to`, forwards. Reads ahead and leaves no trace in caches: it
-    /// is meant for long scans.
+    /// is meant for long scans. It ends after its first error.
     fn scan(&self, family: Family, from: &[u8], to: Option<&[u8]>) -> Result<Scan<'_>, EngineError>;
 
     /// The values of many keys, in their order. One call for all lets the engine share its work.
@@ -111,7 +114,8 @@ pub struct Sizes {
     pub live: u64,
 }
 
-/// A store of records. All methods may be called from any thread at once.
+/// A store of records. All methods may be called from any thread at once. What an engine finds when it
+/// is opened is durable.
 pub trait Engine: Read + 'static {
     /// Applies a batch. After an error nothing of the batch is to be relied on, and the engine refuses
     /// every later write with [`EngineError::Failed`]: what a failed sync left on disk is unknown, so
@@ -124,7 +128,8 @@ pub trait Engine: Read + 'static {
     /// As [`Engine::sync`], and moves it from the write-ahead log or memory to where it stays.
     fn flush(&self) -> Result<(), EngineError>;
 
-    /// The value that a key would have after a crash right now.
+    /// The value that a key would have after a crash right now. An engine that cannot tell makes what it
+    /// reads durable first, as [`Engine::sync`] does.
     fn get_persisted(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, EngineError>;
 
     /// A view of the engine as it is now, which stays as it is until dropped. Holding one keeps deleted

@@ -8,7 +8,6 @@ use super::super::Family;
 
 /// What a user of the engine chooses.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Options {
     /// Write a log of RocksDB's own, as must be when nothing else can replay what was written. Without
     /// it a buffered write is lost by any end of the process but a clean one, and a synced write writes

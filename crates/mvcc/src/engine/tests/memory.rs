@@ -123,6 +123,8 @@ fn damage_is_reported_by_every_read() {
     assert!(engine.get(Meta, b"b").unwrap().is_some());
     let found: Vec<bool> = view.scan(History, b"", None).unwrap().map(|entry| entry.is_ok()).collect();
     assert_eq!(found, [true, false], "a scan ends at its first error");
+    let refused = engine.write(puts(Meta, &[("c", "")]), Durability::Synced);
+    assert!(matches!(refused, Err(EngineError::Failed(_))), "{refused:?}");
     disk.repair();
     assert_eq!(keys(&*view, History, "", None), "a b c");
 }

@@ -2,6 +2,8 @@
 
 mod behaviour;
 mod memory;
+#[cfg(feature = "rocksdb")]
+mod rocksdb;
 
 /// Numbers that look random and are the same in every run.
 struct Random(u64);
