@@ -37,36 +37,61 @@ impl Summary {
 
 /// Adds a change to a key of the tree.
 pub(super) fn change(root: &mut Arc<Node>, key: &[u8], at: ChangeId, edit: Edit, shape: &Shape) -> Changed {
-    let (changed, parts) = change_below(root, key, at, edit, shape);
-    if !parts.is_empty() {
+    let below = change_below(root, key, at, edit, shape);
+    if !below.parts.is_empty() {
         let mut top = Inner::default();
         top.push(&[], Arc::unwrap_or_clone(std::mem::take(root)));
-        for (low, node) in parts {
-            top.push(&low, node);
-        }
+        top.take_split(0, below.parts, shape);
         *root = Arc::new(Node::Inner(top));
     }
-    changed
+    if below.reshaped {
+        lower(root);
+    }
+    below.changed
 }
 
-fn change_below(link: &mut Arc<Node>, key: &[u8], at: ChangeId, edit: Edit, shape: &Shape) -> (Changed, Vec<Part>) {
+/// What a change did to a node and those below it.
+struct Below {
+    changed: Changed,
+    /// What it left to its right.
+    parts: Vec<Part>,
+    /// Nodes were split or merged, so it may have become smaller or larger.
+    reshaped: bool,
+}
+
+fn change_below(link: &mut Arc<Node>, key: &[u8], at: ChangeId, edit: Edit, shape: &Shape) -> Below {
     let node = Arc::make_mut(link);
-    let (changed, appended) = match node {
-        Node::Leaf(leaf) => leaf.change(key, at, edit),
+    let (changed, appended, reshaped) = match node {
+        Node::Leaf(leaf) => {
+            let (changed, appended) = leaf.change(key, at, edit);
+            (changed, appended, false)
+        }
         Node::Inner(inner) => {
             let i = inner.route(key);
-            let (changed, parts) = change_below(&mut inner.children[i].node, key, at, edit, shape);
-            if parts.is_empty() {
+            let Below { changed, parts, reshaped } = change_below(&mut inner.children[i].node, key, at, edit, shape);
+            if !reshaped {
                 inner.children[i].summary.note(&changed, at);
-                return (changed, Vec::new());
+                return Below { changed, parts, reshaped };
             }
             let appended = i + 1 == inner.children.len();
             inner.take_split(i, parts, shape);
-            (changed, appended)
+            (changed, appended, true)
         }
     };
     let parts = node.split(shape, appended);
-    (changed, parts)
+    let reshaped = reshaped || !parts.is_empty();
+    Below { changed, parts, reshaped }
+}
+
+/// A root with one child is no use.
+fn lower(root: &mut Arc<Node>) {
+    while let Node::Inner(inner) = &**root {
+        match &inner.children[..] {
+            [] => *root = Arc::default(),
+            [only] => *root = Arc::clone(&only.node),
+            _ => return,
+        }
+    }
 }
 
 impl Leaf {
@@ -90,7 +115,7 @@ impl Leaf {
 }
 
 impl Inner {
-    /// Child `i` was split: takes what it left to its right.
+    /// Child `i` was reshaped: takes what it left to its right, if anything.
     fn take_split(&mut self, i: usize, parts: Vec<Part>, shape: &Shape) {
         let last = i + parts.len();
         for (n, (low, node)) in parts.into_iter().enumerate() {
@@ -105,13 +130,7 @@ impl Inner {
 /// Does to a key of the tree what [`Entry::compaction`] said.
 pub(super) fn compact(root: &mut Arc<Node>, key: &[u8], what: Compaction, shape: &Shape) {
     compact_below(root, key, what, shape);
-    while let Node::Inner(inner) = &**root {
-        match &inner.children[..] {
-            [] => *root = Arc::default(),
-            [only] => *root = Arc::clone(&only.node),
-            _ => break,
-        }
-    }
+    lower(root);
 }
 
 fn compact_below(link: &mut Arc<Node>, key: &[u8], what: Compaction, shape: &Shape) {

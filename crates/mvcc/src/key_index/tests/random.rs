@@ -195,12 +195,12 @@ impl Case {
     /// As a restart: from the entries, or by replaying the changes in order.
     fn rebuild(&mut self, seen: &mut Seen) {
         self.read_everything();
-        self.index = if self.rng.random() { self.from_entries() } else { self.from_changes() };
+        self.index = if self.rng.random() { self.rebuilt_from_entries() } else { self.rebuilt_from_changes() };
         seen.rebuilt += 1;
         self.read_everything();
     }
 
-    fn from_entries(&self) -> KeyIndex {
+    fn rebuilt_from_entries(&self) -> KeyIndex {
         let mut builder = Builder::with_limits(SMALL.0, SMALL.1);
         for entry in self.index.entries() {
             let changes: Vec<KeyChange> = entry.changes().collect();
@@ -209,7 +209,7 @@ impl Case {
         builder.finish()
     }
 
-    fn from_changes(&self) -> KeyIndex {
+    fn rebuilt_from_changes(&self) -> KeyIndex {
         let mut index = KeyIndex::with_limits(SMALL.0, SMALL.1);
         let keys = self.model.keys.iter();
         let mut all: Vec<_> = keys.flat_map(|(key, changes)| changes.iter().map(move |c| (c, key))).collect();
