@@ -1,1 +1,4 @@
-//! stentor-server
+//! The server: configuration, connections, HTTP endpoints and metrics around the gRPC services.
+
+pub mod config;
+pub mod version;

@@ -1,0 +1,306 @@
+//! From values to a checked [`Config`].
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::error::ConfigError;
+use super::flags::{Effect, FEATURE_GATES, Kind};
+use super::url::Url;
+use super::values::{Values, list, parse_bool};
+use super::{
+    AutoCompaction, Config, InitialClusterState, Keepalive, LogConfig, LogFormat, LogLevel, LogOutput, MetricsLevel,
+    Quota, duration,
+};
+
+/// etcd's default quota, and what 0 means.
+const DEFAULT_QUOTA_BYTES: u64 = 2 << 30;
+/// Progress notes more often than this would be a load of their own.
+const MIN_PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+/// Above this a member that is down goes unnoticed.
+const MAX_ELECTION_MILLIS: u64 = 50_000;
+/// A leader must be able to miss some heartbeats.
+const ELECTION_PER_HEARTBEAT: u64 = 5;
+
+pub(crate) fn build(values: &Values, warnings: &mut Vec<String>) -> Result<Config, ConfigError> {
+    refuse_unsafe(values)?;
+    warn_ignored(values, warnings)?;
+    let name = values.text("name").to_owned();
+    let data_dir = match values.text("data-dir") {
+        "" => PathBuf::from(format!("{name}.etcd")),
+        given => PathBuf::from(given),
+    };
+    let (heartbeat_interval, election_timeout) = election(values)?;
+    insecure("listen-peer-urls", values.urls("listen-peer-urls")?)?;
+    let peers = insecure("initial-advertise-peer-urls", values.urls("initial-advertise-peer-urls")?)?;
+    let initial_advertise_peer_urls = initial_cluster(values, &name, peers)?;
+    Ok(Config {
+        data_dir,
+        listen_client_urls: listen_client_urls(values)?,
+        listen_client_http_urls: listen(values, "listen-client-http-urls")?,
+        listen_metrics_urls: listen(values, "listen-metrics-urls")?,
+        advertise_client_urls: values.urls("advertise-client-urls")?,
+        initial_advertise_peer_urls,
+        initial_cluster_state: choice(
+            values,
+            "initial-cluster-state",
+            &[("new", InitialClusterState::New), ("existing", InitialClusterState::Existing)],
+        )?,
+        cluster_id: id(values, "stentor-cluster-id")?,
+        member_id: id(values, "stentor-member-id")?,
+        heartbeat_interval,
+        election_timeout,
+        snapshot_count: values.uint("snapshot-count").max(1),
+        snapshot_catchup_entries: values.uint("snapshot-catchup-entries"),
+        quota: match values.int("quota-backend-bytes") {
+            0 => Quota::Bytes(DEFAULT_QUOTA_BYTES),
+            bytes => u64::try_from(bytes).map_or(Quota::Unlimited, Quota::Bytes),
+        },
+        max_txn_ops: bounded(values, "max-txn-ops")?,
+        max_request_bytes: bounded(values, "max-request-bytes")?,
+        max_concurrent_streams: bounded(values, "max-concurrent-streams")?,
+        keepalive: keepalive(values),
+        auto_compaction: auto_compaction(values)?,
+        watch_progress_notify_interval: progress_interval(values, warnings),
+        compaction_batch_limit: bounded(values, "compaction-batch-limit")?,
+        compaction_sleep_interval: values.duration("compaction-sleep-interval"),
+        warning_apply_duration: values.duration("warning-apply-duration"),
+        warning_unary_request_duration: values.duration("warning-unary-request-duration"),
+        metrics: choice(values, "metrics", &[("basic", MetricsLevel::Basic), ("extensive", MetricsLevel::Extensive)])?,
+        log: log(values)?,
+        unsafe_no_fsync: values.bool("unsafe-no-fsync"),
+        name,
+    })
+}
+
+fn refuse_unsafe(values: &Values) -> Result<(), ConfigError> {
+    for (flag, text) in values.given_with(Effect::Unsafe) {
+        let asks = match flag.kind {
+            Kind::Bool => parse_bool(text) == Some(true),
+            _ => !text.is_empty() && text != flag.default,
+        };
+        if asks {
+            return Err(ConfigError::Refused(format!(
+                "--{} is not supported yet, and serving without it would be unsafe: leave it out to serve without it",
+                flag.name
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn warn_ignored(values: &Values, warnings: &mut Vec<String>) -> Result<(), ConfigError> {
+    for (flag, text) in values.given_with(Effect::Ignored) {
+        if flag.name == "feature-gates" {
+            feature_gates(text)?;
+        }
+        warnings.push(format!("--{} has no effect in this version", flag.name));
+    }
+    Ok(())
+}
+
+fn feature_gates(text: &str) -> Result<(), ConfigError> {
+    for item in list(text) {
+        let (name, value) = item.split_once('=').unwrap_or((item, ""));
+        if !FEATURE_GATES.contains(&name.trim()) || parse_bool(value.trim()).is_none() {
+            return Err(ConfigError::Usage(format!(
+                "--feature-gates: {item:?} is not NAME=true or NAME=false with NAME one of {}",
+                FEATURE_GATES.join(", ")
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn election(values: &Values) -> Result<(Duration, Duration), ConfigError> {
+    let heartbeat = values.uint("heartbeat-interval");
+    let election = values.uint("election-timeout");
+    if heartbeat == 0 || election == 0 {
+        return Err(ConfigError::Usage("--heartbeat-interval and --election-timeout must be above 0".into()));
+    }
+    if heartbeat.saturating_mul(ELECTION_PER_HEARTBEAT) > election {
+        return Err(ConfigError::Usage(format!(
+            "--election-timeout ({election} ms) must be at least {ELECTION_PER_HEARTBEAT} times --heartbeat-interval \
+             ({heartbeat} ms)"
+        )));
+    }
+    if election > MAX_ELECTION_MILLIS {
+        return Err(ConfigError::Usage(format!(
+            "--election-timeout ({election} ms) must not be above {MAX_ELECTION_MILLIS} ms"
+        )));
+    }
+    Ok((Duration::from_millis(heartbeat), Duration::from_millis(election)))
+}
+
+fn listen_client_urls(values: &Values) -> Result<Vec<Url>, ConfigError> {
+    if values.is_given("listen-client-urls") && !values.is_given("advertise-client-urls") {
+        return Err(ConfigError::Usage(
+            "--advertise-client-urls is required when --listen-client-urls is set explicitly".into(),
+        ));
+    }
+    let urls = listen(values, "listen-client-urls")?;
+    if urls.is_empty() {
+        return Err(ConfigError::Usage("--listen-client-urls is empty: give http://HOST:PORT".into()));
+    }
+    if values.urls("advertise-client-urls")?.is_empty() {
+        return Err(ConfigError::Usage("--advertise-client-urls is empty: give http://HOST:PORT".into()));
+    }
+    Ok(urls)
+}
+
+fn listen(values: &Values, name: &str) -> Result<Vec<Url>, ConfigError> {
+    insecure(name, values.listen_urls(name)?)
+}
+
+fn insecure(name: &str, urls: Vec<Url>) -> Result<Vec<Url>, ConfigError> {
+    match urls.iter().find(|url| url.is_secure()) {
+        Some(url) => Err(ConfigError::Refused(format!("--{name}: {url} asks for TLS, which is not supported yet"))),
+        None => Ok(urls),
+    }
+}
+
+/// Checks `--initial-cluster` and returns this member's peer URLs.
+fn initial_cluster(values: &Values, name: &str, peers: Vec<Url>) -> Result<Vec<Url>, ConfigError> {
+    let text = values.text("initial-cluster");
+    let mut own = Vec::new();
+    for item in list(text) {
+        let Some((member, url)) = item.split_once('=') else {
+            return Err(ConfigError::Usage(format!("--initial-cluster: {item:?} is not NAME=URL")));
+        };
+        let url = Url::parse(url).map_err(|why| ConfigError::Usage(format!("--initial-cluster: {url} {why}")))?;
+        if member != name {
+            return Err(if list(text).any(|item| item.split_once('=').is_some_and(|(other, _)| other == name)) {
+                ConfigError::Refused(format!(
+                    "--initial-cluster names {member} beside {name}: clusters of several members are not supported yet"
+                ))
+            } else {
+                ConfigError::Usage(format!("--initial-cluster does not name this member, {name} (--name)"))
+            });
+        }
+        own.push(url);
+    }
+    if own.is_empty() || !values.is_given("initial-advertise-peer-urls") {
+        return insecure("initial-cluster", if own.is_empty() { peers } else { own });
+    }
+    let sorted = |urls: &[Url]| {
+        let mut texts: Vec<_> = urls.iter().map(|url| url.as_str().to_owned()).collect();
+        texts.sort_unstable();
+        texts
+    };
+    if sorted(&own) != sorted(&peers) {
+        return Err(ConfigError::Usage(format!(
+            "--initial-cluster has {} for {name}, --initial-advertise-peer-urls has {}: they must be the same",
+            sorted(&own).join(","),
+            sorted(&peers).join(",")
+        )));
+    }
+    Ok(peers)
+}
+
+fn keepalive(values: &Values) -> Keepalive {
+    let interval = values.duration("grpc-keepalive-interval");
+    let timeout = values.duration("grpc-keepalive-timeout");
+    Keepalive {
+        min_time: values.duration("grpc-keepalive-min-time"),
+        // etcd turns the pings off when either is 0.
+        interval: (!interval.is_zero() && !timeout.is_zero()).then_some(interval),
+        timeout,
+    }
+}
+
+fn auto_compaction(values: &Values) -> Result<AutoCompaction, ConfigError> {
+    let text = values.text("auto-compaction-retention");
+    let bad = |want: &str| ConfigError::Usage(format!("--auto-compaction-retention: {text:?} is not {want}"));
+    match values.text("auto-compaction-mode") {
+        "revision" => match text.parse::<i64>() {
+            Ok(0) => Ok(AutoCompaction::Off),
+            Ok(count) => u64::try_from(count).map(AutoCompaction::Revisions).map_err(|_| bad("a count of revisions")),
+            Err(_) => Err(bad("a count of revisions")),
+        },
+        "periodic" | "" => {
+            let kept = match text.parse::<u64>() {
+                Ok(hours) => hours.checked_mul(3600).map(Duration::from_secs),
+                Err(_) => duration::parse(text),
+            };
+            match kept {
+                Some(Duration::ZERO) => Ok(AutoCompaction::Off),
+                Some(kept) => Ok(AutoCompaction::Periodic(kept)),
+                None => Err(bad("a duration such as 5m, or a number of hours")),
+            }
+        }
+        other => Err(ConfigError::Usage(format!("--auto-compaction-mode: {other:?} is neither periodic nor revision"))),
+    }
+}
+
+fn progress_interval(values: &Values, warnings: &mut Vec<String>) -> Duration {
+    let asked = values.duration("watch-progress-notify-interval");
+    if asked.is_zero() {
+        return Values::default().duration("watch-progress-notify-interval");
+    }
+    if asked < MIN_PROGRESS_INTERVAL {
+        warnings.push("--watch-progress-notify-interval is raised to its least value, 100ms".into());
+    }
+    asked.max(MIN_PROGRESS_INTERVAL)
+}
+
+fn log(values: &Values) -> Result<LogConfig, ConfigError> {
+    let outputs: Vec<_> = list(values.text("log-outputs"))
+        .map(|output| match output {
+            "default" | "stderr" | "/dev/stderr" | "systemd/journal" => LogOutput::Stderr,
+            "stdout" | "/dev/stdout" => LogOutput::Stdout,
+            path => LogOutput::File(PathBuf::from(path)),
+        })
+        .collect();
+    Ok(LogConfig {
+        level: choice(
+            values,
+            "log-level",
+            &[
+                ("debug", LogLevel::Debug),
+                ("info", LogLevel::Info),
+                ("warn", LogLevel::Warn),
+                ("error", LogLevel::Error),
+                ("dpanic", LogLevel::Error),
+                ("panic", LogLevel::Error),
+                ("fatal", LogLevel::Error),
+            ],
+        )?,
+        format: choice(values, "log-format", &[("json", LogFormat::Json), ("console", LogFormat::Console)])?,
+        outputs: if outputs.is_empty() { vec![LogOutput::Stderr] } else { outputs },
+    })
+}
+
+/// One of several words; empty means the default.
+fn choice<T: Copy>(values: &Values, name: &str, words: &[(&str, T)]) -> Result<T, ConfigError> {
+    let given = values.text(name);
+    let defaults = Values::default();
+    let text = if given.is_empty() { defaults.text(name) } else { given };
+    words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
+        let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+        ConfigError::Usage(format!("--{name}: {text:?} is not one of {}", known.join(", ")))
+    })
+}
+
+/// A number of at least 1 that fits its type.
+fn bounded<T: TryFrom<u64>>(values: &Values, name: &str) -> Result<T, ConfigError> {
+    let number = values.uint(name);
+    match T::try_from(number) {
+        Ok(fits) if number > 0 => Ok(fits),
+        _ => Err(ConfigError::Usage(format!("--{name}: {number} is out of range"))),
+    }
+}
+
+/// An id, decimal or hexadecimal after `0x`; 0 stands for "none" in the protocol, so it is refused.
+fn id(values: &Values, name: &str) -> Result<Option<u64>, ConfigError> {
+    let text = values.text(name);
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let parsed = match text.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16),
+        None => text.parse(),
+    };
+    match parsed {
+        Ok(id) if id != 0 => Ok(Some(id)),
+        _ => Err(ConfigError::Usage(format!("--{name}: {text:?} is not an id above 0, decimal or 0x hex"))),
+    }
+}

@@ -1,0 +1,245 @@
+//! What the server is told: flags, environment variables and a YAML file, as etcd takes them.
+//!
+//! A flag beats a `STENTOR_` variable, which beats an `ETCD_` one. With `--config-file` the file alone
+//! counts.
+
+mod args;
+mod build;
+mod duration;
+mod error;
+mod file;
+mod flags;
+mod help;
+#[cfg(test)]
+mod tests;
+mod url;
+mod values;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use error::ConfigError;
+pub use url::Url;
+
+use args::Asked;
+use values::Values;
+
+/// What to do, after the command line is read.
+#[derive(Debug)]
+pub enum Command {
+    /// Serve.
+    Run {
+        /// With these settings.
+        config: Box<Config>,
+        /// After logging these, one line each.
+        warnings: Vec<String>,
+    },
+    /// Print the version and leave with status 0.
+    Version,
+    /// Print this text and leave with status 0.
+    Help(String),
+}
+
+/// Everything the server is told, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This member's name.
+    pub name: String,
+    /// Where the data is. It need not exist.
+    pub data_dir: PathBuf,
+    /// Where clients are served, gRPC and, unless [`Config::listen_client_http_urls`] are given, HTTP.
+    pub listen_client_urls: Vec<Url>,
+    /// Where clients are served HTTP alone.
+    pub listen_client_http_urls: Vec<Url>,
+    /// Where metrics and health are served alone.
+    pub listen_metrics_urls: Vec<Url>,
+    /// What MemberList tells of this member's client URLs, literally.
+    pub advertise_client_urls: Vec<Url>,
+    /// What MemberList tells of this member's peer URLs, literally.
+    pub initial_advertise_peer_urls: Vec<Url>,
+    /// Whether a cluster is made or joined, if there is no data yet.
+    pub initial_cluster_state: InitialClusterState,
+    /// The id a new cluster takes instead of a random one.
+    pub cluster_id: Option<u64>,
+    /// The id a new member takes instead of a random one.
+    pub member_id: Option<u64>,
+    /// Time between two heartbeats.
+    pub heartbeat_interval: Duration,
+    /// Time without a leader before an election; a lease lasts at least one and a half of it.
+    pub election_timeout: Duration,
+    /// Committed requests between two snapshots.
+    pub snapshot_count: u64,
+    /// Log entries kept behind a snapshot.
+    pub snapshot_catchup_entries: u64,
+    /// Above this, writes that need space are refused.
+    pub quota: Quota,
+    /// Operations allowed in a transaction, per level and list.
+    pub max_txn_ops: usize,
+    /// Bytes of the largest write accepted.
+    pub max_request_bytes: usize,
+    /// Streams a client may have open at a time on one connection.
+    pub max_concurrent_streams: u32,
+    /// How connections are kept alive.
+    pub keepalive: Keepalive,
+    /// How much history is kept.
+    pub auto_compaction: AutoCompaction,
+    /// Time between two progress notes; at least 100 ms.
+    pub watch_progress_notify_interval: Duration,
+    /// Revisions deleted in one step of a compaction; at least 1.
+    pub compaction_batch_limit: usize,
+    /// Pause between two such steps.
+    pub compaction_sleep_interval: Duration,
+    /// Requests that take longer to apply are warned of.
+    pub warning_apply_duration: Duration,
+    /// Calls that take longer are warned of.
+    pub warning_unary_request_duration: Duration,
+    /// Whether gRPC histograms are measured.
+    pub metrics: MetricsLevel,
+    /// How and where to log.
+    pub log: LogConfig,
+    /// Do not wait for the disk.
+    pub unsafe_no_fsync: bool,
+}
+
+/// `--initial-cluster-state`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InitialClusterState {
+    /// Make a cluster, or resume.
+    New,
+    /// Join a cluster, or resume.
+    Existing,
+}
+
+/// `--quota-backend-bytes`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quota {
+    /// A number of bytes.
+    Bytes(u64),
+    /// None.
+    Unlimited,
+}
+
+/// The `--grpc-keepalive-` flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Shortest time a client must leave between two pings of its own.
+    pub min_time: Duration,
+    /// Time after which a silent client is pinged; `None`: never.
+    pub interval: Option<Duration>,
+    /// Time such a client has to answer.
+    pub timeout: Duration,
+}
+
+/// `--auto-compaction-mode` and `-retention`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AutoCompaction {
+    /// None.
+    Off,
+    /// Keep what is younger.
+    Periodic(Duration),
+    /// Keep this many revisions.
+    Revisions(u64),
+}
+
+/// `--metrics`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricsLevel {
+    /// Counters and gauges, and the disk's histograms.
+    Basic,
+    /// gRPC histograms too.
+    Extensive,
+}
+
+/// The `--log-` flags.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// The least severe level that is logged.
+    pub level: LogLevel,
+    /// For machines or for people.
+    pub format: LogFormat,
+    /// Where to; never empty.
+    pub outputs: Vec<LogOutput>,
+}
+
+/// `--log-level`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Everything.
+    Debug,
+    /// What an operator may want to know.
+    Info,
+    /// What an operator should look at.
+    Warn,
+    /// What went wrong (also for `panic` and `fatal`).
+    Error,
+}
+
+/// `--log-format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Console,
+}
+
+/// One of `--log-outputs`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogOutput {
+    /// Standard error.
+    Stderr,
+    /// Standard output.
+    Stdout,
+    /// A file, appended to.
+    File(PathBuf),
+}
+
+/// Reads the arguments behind the program's name and the environment, and the file if they name one.
+///
+/// # Errors
+/// [`ConfigError`], one line each, with the exit status.
+pub fn load(
+    args: impl IntoIterator<Item = OsString>,
+    env: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Command, ConfigError> {
+    let args = args
+        .into_iter()
+        .map(|arg| arg.into_string().map_err(|arg| ConfigError::Usage(format!("argument {arg:?} is not UTF-8"))))
+        .collect::<Result<Vec<_>, _>>()?;
+    // A variable of another program may be anything; ours are text.
+    let env: Vec<_> = env
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+
+    let mut by_flag = Values::default();
+    match args::read_args(&args, &mut by_flag)? {
+        Asked::Version => return Ok(Command::Version),
+        Asked::Help => return Ok(Command::Help(help::text())),
+        Asked::Run => {}
+    }
+    let path = if by_flag.is_given("config-file") {
+        by_flag.text("config-file").to_owned()
+    } else {
+        ["STENTOR_CONFIG_FILE", "ETCD_CONFIG_FILE"]
+            .iter()
+            .find_map(|wanted| env.iter().find(|(name, value)| name == wanted && !value.is_empty()))
+            .map_or_else(String::new, |(_, path)| path.clone())
+    };
+    let (values, mut warnings) = if path.is_empty() {
+        let mut values = Values::default();
+        let warnings = args::read_env(&env, &mut values)?;
+        // Read again, over the environment.
+        args::read_args(&args, &mut values)?;
+        (values, warnings)
+    } else {
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| ConfigError::Usage(format!("cannot read the configuration file {path}: {error}")))?;
+        let mut values = Values::default();
+        file::read_file(&text, &path, &mut values)?;
+        (values, Vec::new())
+    };
+    let config = build::build(&values, &mut warnings)?;
+    Ok(Command::Run { config: Box::new(config), warnings })
+}
