@@ -17,6 +17,7 @@ fn count_below(node: &Node, summary: Summary, range: &KeyRange, at: Revision, cl
     if !clip.left && !clip.right && summary.newest <= at {
         return summary.live;
     }
+    reached(Point::NodeEntered);
     match node {
         Node::Leaf(leaf) => {
             let (from, to) = leaf.span(range, clip);

@@ -141,3 +141,76 @@ impl Entry {
 fn packed(generation: Option<Generation>) -> (Revision, i64) {
     generation.map_or((Revision::ZERO, 0), |generation| (generation.create, generation.version))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A key with changes such as "2/0 put, 3/0 delete": `p` and `d` with revision and sub-revision.
+    fn entry(changes: &[(char, i64, u32)]) -> Entry {
+        let edit = |kind| if kind == 'p' { Edit::Put } else { Edit::Set(None) };
+        let (kind, revision, sub) = changes[0];
+        let mut entry = Entry::new(id(revision, sub), edit(kind));
+        for &(kind, revision, sub) in &changes[1..] {
+            entry.change(id(revision, sub), edit(kind));
+        }
+        entry
+    }
+
+    fn id(revision: i64, sub: u32) -> ChangeId {
+        ChangeId { revision: Revision::new(revision).unwrap(), sub }
+    }
+
+    /// The changes left by a compaction.
+    fn compacted(changes: &[(char, i64, u32)], at: i64) -> Vec<(char, i64, u32)> {
+        let mut entry = entry(changes);
+        match entry.compaction(Revision::new(at).unwrap()) {
+            Compaction::Nothing => {}
+            Compaction::Trim(bound) => entry.trim(bound),
+            Compaction::Remove => return Vec::new(),
+        }
+        let kind = |change: &KeyChange| if change.tombstone { 'd' } else { 'p' };
+        let mut left: Vec<_> = entry.changes().map(|c| (kind(&c), c.id.revision.get(), c.id.sub)).collect();
+        left.reverse();
+        left
+    }
+
+    #[test]
+    fn a_put_after_a_tombstone_begins_a_generation() {
+        let entry = entry(&[('p', 2, 0), ('p', 3, 0), ('d', 4, 0), ('p', 4, 1), ('p', 4, 2)]);
+        assert_eq!(entry.generation(), Some(Generation { create: id(4, 0).revision, version: 2 }));
+        assert_eq!(entry.find(Revision::new(3).unwrap()), Some(Found { change: id(3, 0), newest: None }));
+        let newest = entry.generation();
+        assert_eq!(entry.find(Revision::new(4).unwrap()), Some(Found { change: id(4, 2), newest }));
+        assert_eq!(entry.find(Revision::new(1).unwrap()), None);
+    }
+
+    #[test]
+    fn compaction_keeps_the_newest_below() {
+        let changes = [('p', 2, 0), ('p', 4, 0), ('p', 6, 0)];
+        assert_eq!(compacted(&changes, 1), changes);
+        assert_eq!(compacted(&changes, 3), changes);
+        assert_eq!(compacted(&changes, 5), changes[1..]);
+        assert_eq!(compacted(&changes, 7), changes[2..]);
+    }
+
+    #[test]
+    fn compaction_drops_a_tombstone_below_but_not_at_its_revision() {
+        let changes = [('p', 2, 0), ('d', 4, 0)];
+        assert_eq!(compacted(&changes, 4), changes);
+        assert_eq!(compacted(&changes, 5), []);
+        let again = [('p', 2, 0), ('d', 4, 0), ('p', 8, 0)];
+        assert_eq!(compacted(&again, 4), again);
+        assert_eq!(compacted(&again, 5), again[2..]);
+    }
+
+    #[test]
+    fn compaction_keeps_what_a_watch_from_its_revision_tells() {
+        let changes = [('p', 2, 0), ('p', 3, 0), ('d', 4, 0), ('p', 4, 1), ('d', 4, 2), ('p', 9, 0)];
+        assert_eq!(compacted(&changes, 4), changes[1..]);
+        assert_eq!(compacted(&changes, 5), changes[5..]);
+        // What was deleted before has no value to tell.
+        let reborn = [('p', 2, 0), ('d', 3, 0), ('p', 4, 0)];
+        assert_eq!(compacted(&reborn, 4), reborn[2..]);
+    }
+}

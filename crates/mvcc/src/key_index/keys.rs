@@ -166,3 +166,64 @@ pub(super) fn heap_bytes<T>(items: &Vec<T>) -> usize {
 
 /// What one block of memory costs beside its bytes: rounding up to a size class, on average.
 pub(super) const ALLOCATION: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+
+    use super::*;
+
+    fn all(keys: &Keys) -> Vec<Vec<u8>> {
+        (0..keys.len()).map(|i| keys.get(i).to_vec()).collect()
+    }
+
+    #[test]
+    fn are_as_a_vector_of_vectors() {
+        let mut rng = StdRng::seed_from_u64(7);
+        let (mut keys, mut model) = (Keys::default(), Vec::<Vec<u8>>::new());
+        for _ in 0..2_000 {
+            let key = vec![rng.random::<u8>(); rng.random_range(0..5)];
+            let i = rng.random_range(0..=model.len());
+            match rng.random_range(0..10) {
+                0..6 => {
+                    keys.insert(i, &key);
+                    model.insert(i, key);
+                }
+                6..8 if i < model.len() => {
+                    keys.remove(i);
+                    model.remove(i);
+                }
+                8 => {
+                    // Rotate: split and append the other way round.
+                    let mut tail = keys.split_off(i);
+                    tail.append(&keys);
+                    keys = tail.clone();
+                    model.rotate_left(i);
+                }
+                _ if !model.is_empty() => {
+                    keys.clear_first();
+                    model[0].clear();
+                }
+                _ => {}
+            }
+            assert_eq!(all(&keys), model);
+            assert_eq!(keys.bytes(), model.concat().len());
+        }
+        assert!(keys.len() > 100);
+    }
+
+    #[test]
+    fn searching_sorted_ones_finds_each_and_its_place() {
+        let mut keys = Keys::default();
+        for key in ["", "a", "ab", "b"] {
+            keys.push(key.as_bytes());
+        }
+        assert_eq!(keys.search(b""), Ok(0));
+        assert_eq!(keys.search(b"ab"), Ok(2));
+        assert_eq!(keys.search(b"aa"), Err(2));
+        assert_eq!(keys.search(b"c"), Err(4));
+        assert_eq!(keys.partition_point(|key| key < &b"ab"[..]), 2);
+        assert_eq!(Keys::EMPTY.search(b"x"), Err(0));
+    }
+}

@@ -28,13 +28,15 @@ pub(super) struct LogLimits {
     pub(super) tail: usize,
     /// Blocks of one level that become one of the next.
     pub(super) fan: usize,
+    /// Bytes of the keys in the tail, but for the last of them: a write copies the tail.
+    pub(super) tail_bytes: usize,
     /// Bytes of all keys.
     pub(super) bytes: usize,
 }
 
 impl LogLimits {
     /// 32 transitions in the tail, then blocks of 32, 512 and 8,192: 131,072 and a few in all.
-    pub(super) const DEFAULT: LogLimits = LogLimits { tail: 32, fan: 16, bytes: 32 << 20 };
+    pub(super) const DEFAULT: LogLimits = LogLimits { tail: 32, fan: 16, tail_bytes: 16 << 10, bytes: 32 << 20 };
 }
 
 const LEVELS: usize = 3;
@@ -81,7 +83,7 @@ impl Log {
         let tail = Arc::make_mut(&mut self.tail);
         tail.keys.push(key);
         tail.transitions.push((at, if live { 1 } else { -1 }));
-        let full = tail.transitions.len() >= self.limits.tail || tail.keys.bytes() >= self.limits.bytes / 64;
+        let full = tail.transitions.len() >= self.limits.tail || tail.keys.bytes() >= self.limits.tail_bytes;
         if full {
             self.seal();
         }

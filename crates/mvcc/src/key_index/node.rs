@@ -226,6 +226,10 @@ impl Leaf {
     pub(super) fn remove(&mut self, i: usize) {
         self.keys.remove(i);
         self.entries.remove(i);
+        if self.entries.len() * 2 < self.entries.capacity() {
+            self.keys.fit();
+            fit(&mut self.entries);
+        }
     }
 
     fn split_off(&mut self, at: usize) -> Part {

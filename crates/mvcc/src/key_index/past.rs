@@ -49,7 +49,7 @@ impl Past {
             Some(head) if head.changes.len() < CHUNK => {
                 let changes = &mut Arc::make_mut(head).changes;
                 if changes.len() == changes.capacity() {
-                    changes.reserve_exact(changes.len().div_ceil(2));
+                    changes.reserve_exact(changes.len().div_ceil(2).min(CHUNK - changes.len()));
                 }
                 changes.push(packed);
             }
@@ -145,5 +145,68 @@ impl Drop for Chunk {
         while let Some(mut chunk) = next.and_then(Arc::into_inner) {
             next = chunk.before.take();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(revision: i64, sub: u32) -> ChangeId {
+        ChangeId { revision: Revision::new(revision).unwrap(), sub }
+    }
+
+    /// Changes 10/0, 10/1, 20/0, 20/1, ..: the second of each revision is a tombstone.
+    fn past(revisions: i64) -> Past {
+        let mut past = Past::default();
+        for revision in 1..=revisions {
+            past.push(KeyChange { id: id(revision * 10, 0), tombstone: false });
+            past.push(KeyChange { id: id(revision * 10, 1), tombstone: true });
+        }
+        past
+    }
+
+    #[test]
+    fn the_newest_at_a_revision_is_the_last_of_it() {
+        let past = past(1_000);
+        assert_eq!(past.oldest(), Some(id(10, 0)));
+        assert_eq!(past.newest_at(Revision::new(9).unwrap()), None);
+        for n in 10..10_020 {
+            let found = past.newest_at(Revision::new(n).unwrap()).unwrap();
+            assert_eq!(found, KeyChange { id: id((n / 10 * 10).min(10_000), 1), tombstone: true });
+        }
+    }
+
+    #[test]
+    fn trimming_leaves_copies_alone() {
+        for keep in [1, 2, 63, 64, 65, 128, 129, 300] {
+            let whole = past(150);
+            let all: Vec<_> = whole.iter().collect();
+            let mut trimmed = whole.clone();
+            trimmed.trim(all[keep - 1].id);
+            assert_eq!(trimmed.iter().collect::<Vec<_>>(), all[..keep]);
+            assert_eq!(trimmed.oldest(), Some(all[keep - 1].id));
+            assert_eq!(whole.iter().collect::<Vec<_>>(), all);
+            assert_eq!(whole.oldest(), Some(id(10, 0)));
+            trimmed.push(KeyChange { id: id(5_000, 0), tombstone: false });
+            assert_eq!(trimmed.iter().count(), keep + 1);
+            trimmed.trim(id(6_000, 0));
+            assert_eq!((trimmed.iter().count(), trimmed.oldest()), (0, None));
+        }
+    }
+
+    #[test]
+    fn an_older_change_takes_little_more_than_16_bytes() {
+        let past = past(10_000);
+        assert!(past.memory_bytes() <= 20_000 * 18, "{}", past.memory_bytes());
+    }
+
+    #[test]
+    fn a_very_long_one_is_dropped_without_recursion() {
+        let whole = past(2_000_000);
+        let copy = whole.clone();
+        drop(whole);
+        assert_eq!(copy.oldest(), Some(id(10, 0)));
+        drop(copy);
     }
 }

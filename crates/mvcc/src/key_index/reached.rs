@@ -3,6 +3,7 @@
 /// Something that a test should have come by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Point {
+    NodeEntered,
     LeafSplit,
     InnerSplit,
     LeafMerge,
@@ -29,7 +30,8 @@ mod counting {
 
     use super::Point;
 
-    pub(in super::super) const POINTS: [Point; 11] = [
+    pub(in super::super) const POINTS: [Point; 12] = [
+        Point::NodeEntered,
         Point::LeafSplit,
         Point::InnerSplit,
         Point::LeafMerge,

@@ -51,6 +51,7 @@ impl<'a> Walk<'a> {
     }
 
     fn enter(&mut self, node: &'a Node, clip: Clip) {
+        reached(Point::NodeEntered);
         match node {
             Node::Leaf(leaf) => {
                 self.leaf = leaf;

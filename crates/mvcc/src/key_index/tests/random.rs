@@ -5,6 +5,8 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use stentor_proto::{KeyRange, Revision};
 
+use super::super::log::LogLimits;
+use super::super::node::Shape;
 use super::super::reached::{POINTS, times};
 use super::super::{Builder, Found, IndexView, KeyChange, KeyIndex};
 use super::invariants::check;
@@ -77,6 +79,7 @@ struct Case {
     compacted: i64,
     kept: Vec<Kept>,
     pool: Vec<Vec<u8>>,
+    limits: (Shape, LogLimits),
     /// How often a change is a delete.
     deletes: f64,
 }
@@ -87,8 +90,10 @@ impl Case {
         let size = *[3, 30, 300].choose(&mut rng).unwrap();
         let pool = (0..size).map(|_| key(&mut rng)).collect();
         let deletes = rng.random_range(0.1..0.6);
-        let index = KeyIndex::with_limits(SMALL.0, SMALL.1);
-        Case { rng, seed, index, model: Model::default(), revision: 1, compacted: 0, kept: vec![], pool, deletes }
+        // The small ones reach far more; those in use are to work as well.
+        let limits = if seed % 8 == 7 { (Shape::DEFAULT, LogLimits::DEFAULT) } else { SMALL };
+        let (index, model) = (KeyIndex::with_limits(limits.0, limits.1), Model::default());
+        Case { rng, seed, index, model, revision: 1, compacted: 0, kept: vec![], pool, limits, deletes }
     }
 
     fn run(&mut self, seen: &mut Seen) {
@@ -101,12 +106,12 @@ impl Case {
                 80..83 => self.take_back(seen),
                 _ => self.read(),
             }
-            check(&self.index, &SMALL.0);
+            check(&self.index, &self.limits.0);
         }
         self.read_everything();
         for kept in std::mem::take(&mut self.kept) {
             (self.revision, self.compacted, self.model) = (kept.revision, kept.compacted, kept.model);
-            check(&kept.view, &SMALL.0);
+            check(&kept.view, &self.limits.0);
             for _ in 0..10 {
                 self.compare_read(&kept.view);
             }
@@ -168,7 +173,7 @@ impl Case {
             if self.rng.random_bool(0.1) {
                 self.index.compact_key(&key, compact);
             }
-            check(&self.index, &SMALL.0);
+            check(&self.index, &self.limits.0);
             let last = self.model.change_at(&key, compact);
             seen.tombstones_kept += u64::from(last.is_some_and(|last| last.generation.is_none()));
         }
@@ -201,7 +206,7 @@ impl Case {
     }
 
     fn rebuilt_from_entries(&self) -> KeyIndex {
-        let mut builder = Builder::with_limits(SMALL.0, SMALL.1);
+        let mut builder = Builder::with_limits(self.limits.0, self.limits.1);
         for entry in self.index.entries() {
             let changes: Vec<KeyChange> = entry.changes().collect();
             builder.push(entry.key(), &changes, entry.generation()).unwrap();
@@ -210,7 +215,7 @@ impl Case {
     }
 
     fn rebuilt_from_changes(&self) -> KeyIndex {
-        let mut index = KeyIndex::with_limits(SMALL.0, SMALL.1);
+        let mut index = KeyIndex::with_limits(self.limits.0, self.limits.1);
         let keys = self.model.keys.iter();
         let mut all: Vec<_> = keys.flat_map(|(key, changes)| changes.iter().map(move |c| (c, key))).collect();
         all.sort_by_key(|(change, _)| change.id);
