@@ -2,6 +2,7 @@
 
 mod cargo;
 mod deps;
+mod fuzz;
 mod machine;
 mod peers;
 mod proto;
@@ -31,6 +32,8 @@ enum Command {
     Peers(peers::Args),
     /// Check the dependencies: bans, licences, sources, and what no crate may reach
     Deps(deps::Args),
+    /// Look for inputs that break a decoder
+    Fuzz(fuzz::Args),
     /// Compile proto/ to Rust (checked in; needs no protoc)
     Proto(proto::Args),
     /// Build RocksDB once for this machine and every cargo profile (3 to 5 minutes on 2 cores)
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Peers(args) => peers::run(&args),
         Command::Deps(args) => deps::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Proto(args) => proto::run(&args),
         Command::Rocksdb(args) => rocksdb::run(&args),
     };

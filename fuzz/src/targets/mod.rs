@@ -1,0 +1,22 @@
+//! The targets, by where their bytes come from.
+
+mod config;
+mod error_text;
+mod log_entry;
+mod range;
+mod record;
+mod store;
+mod stored;
+
+pub use config::{CONFIG_FILE, CONFIG_FLAGS};
+pub use error_text::ERROR_TEXT;
+pub use log_entry::LOG_ENTRY;
+pub use range::KEY_RANGE;
+pub use record::HISTORY_RECORD;
+pub use stored::STORED_RECORDS;
+
+use crate::Target;
+
+/// All of them.
+pub const ALL: &[&Target] =
+    &[&CONFIG_FILE, &CONFIG_FLAGS, &ERROR_TEXT, &HISTORY_RECORD, &KEY_RANGE, &LOG_ENTRY, &STORED_RECORDS];

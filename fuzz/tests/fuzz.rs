@@ -1,0 +1,37 @@
+//! Every target as a test: a fixed number of inputs under `cargo test`, libFuzzer under cargo-bolero.
+
+/// A test for each target, by its name.
+macro_rules! targets {
+    ($($name:ident: $target:expr;)+) => {
+        $(
+            #[test]
+            fn $name() {
+                assert_eq!(stringify!($name), $target.name);
+                #[cfg(fuzzing)]
+                bolero::check!().for_each(|input: &[u8]| {
+                    ($target.decode)(input);
+                });
+                #[cfg(not(fuzzing))]
+                stentor_fuzz::run(&$target, stentor_fuzz::Budget::from_env());
+            }
+        )+
+
+        #[test]
+        #[cfg(not(fuzzing))]
+        fn every_target_is_a_test() {
+            let tests = [$(stringify!($name)),+];
+            let targets: Vec<_> = stentor_fuzz::targets::ALL.iter().map(|target| target.name).collect();
+            assert_eq!(targets, tests);
+        }
+    };
+}
+
+targets! {
+    config_file: stentor_fuzz::targets::CONFIG_FILE;
+    config_flags: stentor_fuzz::targets::CONFIG_FLAGS;
+    error_text: stentor_fuzz::targets::ERROR_TEXT;
+    history_record: stentor_fuzz::targets::HISTORY_RECORD;
+    key_range: stentor_fuzz::targets::KEY_RANGE;
+    log_entry: stentor_fuzz::targets::LOG_ENTRY;
+    stored_records: stentor_fuzz::targets::STORED_RECORDS;
+}
