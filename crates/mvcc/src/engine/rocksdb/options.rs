@@ -20,11 +20,21 @@ pub struct Options {
     pub memtable_bytes: usize,
     /// Tables held open at once; each takes a file descriptor. Default: 512.
     pub max_open_tables: u16,
+    /// Write the log over old log files, which makes a sync up to 40 % faster. But the end of such a log
+    /// looks like damage: if the log is damaged, what was written after the damage is lost without a
+    /// word, where otherwise opening is refused. Default: false.
+    pub reuse_log_files: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { write_ahead_log: true, block_cache_bytes: 64 << 20, memtable_bytes: 32 << 20, max_open_tables: 512 }
+        Options {
+            write_ahead_log: true,
+            block_cache_bytes: 64 << 20,
+            memtable_bytes: 32 << 20,
+            max_open_tables: 512,
+            reuse_log_files: false,
+        }
     }
 }
 
@@ -51,9 +61,12 @@ impl Options {
         if self.write_ahead_log {
             // The family with few writes would keep the log of the other one for ever.
             options.set_max_total_wal_size(3 * self.memtable_bytes as u64);
-            // A log damaged in its middle is refused. The modes that accept one, and the reuse of old log
-            // files that needs such a mode, would silently lose what was written after the damage.
-            options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+            if self.reuse_log_files {
+                options.set_recycle_log_file_num(2);
+                options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+            } else {
+                options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+            }
             options.set_track_and_verify_wals_in_manifest(true);
         } else {
             // Without a log, families that are flushed apart would be of different times after a crash.

@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod memory;
+mod model;
 #[cfg(feature = "rocksdb")]
 mod rocksdb;
 
