@@ -155,10 +155,11 @@ fn key_position(pair: &Bytes) -> Result<(u32, u32), RecordError> {
     }
     let len = decode_varint(&mut rest).map_err(|_| RecordError::Pair)?;
     let start = pair.len() - rest.len();
-    let end = start as u64 + len;
-    if end > pair.len() as u64 || len == 0 {
+    // A damaged length may be anything up to the largest number.
+    if len == 0 || len > rest.len() as u64 {
         return Err(RecordError::Pair);
     }
+    let end = start as u64 + len;
     Ok((u32::try_from(start).map_err(|_| RecordError::Pair)?, u32::try_from(end).map_err(|_| RecordError::Pair)?))
 }
 
@@ -200,5 +201,7 @@ mod tests {
             assert!(cut.is_err() || cut.is_ok_and(|r| r.key() == b"key"), "cut at {len}");
         }
         assert_eq!(Record::decode(id(1, 0), Bytes::from_static(&[9, 0, 0])), Err(RecordError::UnknownKind(9)));
+        let longest = [&[PUT, 0, 0, KEY_TAG][..], &[0xff; 9], &[1], b"key"].concat();
+        assert_eq!(Record::decode(id(1, 0), longest.into()), Err(RecordError::Pair));
     }
 }
