@@ -1,0 +1,189 @@
+//! From a request on a connection to the service that answers it.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use prometheus_client::metrics::counter::Counter;
+use tokio::time::{Instant, Sleep, sleep};
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tower::Service;
+
+use super::body::{Ends, RequestBody, ResponseBody};
+use super::connection::{ConnectionState, OpenStream};
+use super::status;
+use crate::metrics::{Call, MethodKind, Metrics};
+
+const GRPC: &str = "application/grpc";
+
+/// The client's address, in every request's extensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerAddr(pub SocketAddr);
+
+/// What a listener serves: gRPC, told apart by its content type, and HTTP.
+#[derive(Clone, Debug)]
+pub struct App {
+    grpc: Router,
+    http: Router,
+}
+
+impl App {
+    /// Both on one port.
+    pub fn new(grpc: Routes, http: Router) -> App {
+        App { grpc: grpc_router(grpc), http }
+    }
+
+    /// gRPC alone.
+    pub fn grpc_only(grpc: Routes) -> App {
+        App { grpc: grpc_router(grpc), http: Router::new() }
+    }
+
+    /// HTTP alone.
+    pub fn http_only(http: Router) -> App {
+        App { grpc: Router::new(), http }
+    }
+
+    /// Any handler in place of the gRPC services.
+    #[cfg(test)]
+    pub(crate) fn raw(grpc: Router) -> App {
+        App { grpc, http: Router::new() }
+    }
+}
+
+fn grpc_router(routes: Routes) -> Router {
+    routes.into_axum_router().fallback(|request: Request<Body>| async move {
+        let service = request.uri().path().trim_start_matches('/').rsplit_once('/').map_or("", |(service, _)| service);
+        tonic::Status::unimplemented(format!("unknown service {service}")).into_http::<Body>()
+    })
+}
+
+/// What the connections of one listener share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) app: App,
+    pub(crate) metrics: Metrics,
+    pub(crate) stop: CancellationToken,
+    pub(crate) slow_call: Duration,
+}
+
+/// Answers the requests of one connection.
+#[derive(Clone, Debug)]
+pub(crate) struct ConnectionService {
+    shared: Arc<Shared>,
+    state: Arc<ConnectionState>,
+    peer: PeerAddr,
+}
+
+impl ConnectionService {
+    pub(crate) fn new(shared: Arc<Shared>, peer: SocketAddr) -> Self {
+        ConnectionService { shared, state: Arc::default(), peer: PeerAddr(peer) }
+    }
+
+    pub(crate) fn state(&self) -> &Arc<ConnectionState> {
+        &self.state
+    }
+}
+
+type Answer = Result<Response<ResponseBody>, Infallible>;
+
+impl hyper::service::Service<Request<Incoming>> for ConnectionService {
+    type Response = Response<ResponseBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        self.state.set_established();
+        let open = OpenStream::new(&self.state);
+        if is_grpc(&request) {
+            Box::pin(answer_grpc(Arc::clone(&self.shared), request, self.peer, open))
+        } else {
+            Box::pin(answer_http(self.shared.app.http.clone(), request, self.peer, open))
+        }
+    }
+}
+
+fn is_grpc(request: &Request<Incoming>) -> bool {
+    let kind = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    kind.is_some_and(|kind| kind.starts_with(GRPC.as_bytes()))
+}
+
+async fn answer_http(mut http: Router, request: Request<Incoming>, peer: PeerAddr, open: OpenStream) -> Answer {
+    let mut request = request.map(|body| Body::new(RequestBody::new(body, None)));
+    request.extensions_mut().insert(peer);
+    let response = http.call(request).await?;
+    Ok(response.map(|body| ResponseBody::new(body, None, Ends::default(), open)))
+}
+
+async fn answer_grpc(shared: Arc<Shared>, request: Request<Incoming>, peer: PeerAddr, open: OpenStream) -> Answer {
+    let method = shared.metrics.grpc.method(request.uri().path()).cloned();
+    let kind = method.as_ref().map(|method| method.kind);
+    let bytes = |counter: &Counter| counter.clone();
+    let mut grpc =
+        method.as_ref().map(|method| (Call::start(method), bytes(&shared.metrics.network.client_grpc_sent_bytes)));
+    let mut deadline = status::timeout(request.headers()).map(|time| Box::pin(sleep(time)));
+    let path = (kind == Some(MethodKind::Unary)).then(|| request.uri().path().to_owned());
+    let begun = Instant::now();
+
+    let received = method.map(|method| (method, bytes(&shared.metrics.network.client_grpc_received_bytes)));
+    let mut request = request.map(|body| Body::new(RequestBody::new(body, received)));
+    request.extensions_mut().insert(peer);
+    let mut router = shared.app.grpc.clone();
+    let answered = within(router.call(request), &mut deadline).await;
+    let mut response = match answered {
+        Some(response) => response?,
+        None => deadline_response(),
+    };
+    let code = status::settle(response.headers_mut());
+    if let (Some((call, _)), Some(code)) = (&mut grpc, code) {
+        call.set_code(code);
+    }
+    if let Some(path) = path {
+        warn_if_slow(&path, begun.elapsed(), shared.slow_call, peer);
+    }
+    let stop = kind.is_some_and(MethodKind::server_streams).then(|| Box::pin(shared.stop.clone().cancelled_owned()));
+    Ok(response.map(|body| ResponseBody::new(body, grpc, Ends { deadline, stop }, open)))
+}
+
+/// What `future` gives, or `None` if the deadline comes first.
+async fn within<F: Future>(future: F, deadline: &mut Option<Pin<Box<Sleep>>>) -> Option<F::Output> {
+    let mut future = std::pin::pin!(future);
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        match deadline {
+            Some(due) => due.as_mut().poll(cx).map(|()| None),
+            None => Poll::Pending,
+        }
+    })
+    .await
+}
+
+fn deadline_response() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(GRPC));
+    let (code, message) = status::DEADLINE;
+    status::write(response.headers_mut(), code, message);
+    response
+}
+
+fn warn_if_slow(path: &str, took: Duration, limit: Duration, peer: PeerAddr) {
+    if took > limit && !limit.is_zero() {
+        tracing::warn!(
+            method = path,
+            took_ms = took.as_millis() as u64,
+            expected_ms = limit.as_millis() as u64,
+            remote = %peer.0,
+            "call took longer than expected"
+        );
+    }
+}
