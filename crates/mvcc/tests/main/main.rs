@@ -1,0 +1,8 @@
+//! The store as a whole, against a model of it and against a failing disk.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod failures;
+mod model;
+mod places;
+mod property;

@@ -1,0 +1,108 @@
+//! Where a store under test keeps its records, and how that place crashes.
+
+use std::sync::Arc;
+
+use stentor_mvcc::engine::memory::{Disk, MemoryEngine};
+use stentor_mvcc::engine::{Durability, Engine};
+
+/// A place that outlives the engines opened on it.
+pub(crate) trait Place {
+    /// What the property test can't come by here.
+    const OUT_OF_REACH: &'static [&'static str];
+
+    fn open(&self) -> Arc<dyn Engine>;
+
+    /// The host crashes. Engines opened before are of no more use.
+    fn crash(&mut self);
+
+    /// Makes what was written so far durable without the engine's knowing, if that can be done.
+    fn write_back(&self) -> bool;
+}
+
+/// The memory engine's simulated disk.
+pub(crate) struct Memory(pub Disk);
+
+impl Memory {
+    pub(crate) fn new() -> Memory {
+        Memory(Disk::new())
+    }
+}
+
+impl Place for Memory {
+    const OUT_OF_REACH: &'static [&'static str] = &[];
+
+    fn open(&self) -> Arc<dyn Engine> {
+        Arc::new(MemoryEngine::open(&self.0).expect("opening a healthy disk"))
+    }
+
+    fn crash(&mut self) {
+        self.0.crash();
+    }
+
+    fn write_back(&self) -> bool {
+        self.0.write_back();
+        true
+    }
+}
+
+/// A directory for RocksDB. A crash leaves what its files hold at that moment.
+#[cfg(feature = "rocksdb")]
+pub(crate) struct RocksDb {
+    directory: tempfile::TempDir,
+    options: stentor_mvcc::engine::rocksdb::Options,
+    /// As it was before the last crash: an engine may still be open on it.
+    left_behind: Option<tempfile::TempDir>,
+}
+
+#[cfg(feature = "rocksdb")]
+impl RocksDb {
+    pub(crate) fn new(durability: Durability) -> RocksDb {
+        use stentor_mvcc::engine::rocksdb::Options;
+        let options = match durability {
+            Durability::Synced => Options::default(),
+            Durability::Buffered => Options::replayed(),
+        };
+        RocksDb { directory: temporary(), options, left_behind: None }
+    }
+}
+
+/// A directory in memory where the system has one: these tests sync all the time, and none of them can
+/// tell whether a disk did.
+#[cfg(feature = "rocksdb")]
+pub(crate) fn temporary() -> tempfile::TempDir {
+    let in_memory = tempfile::Builder::new().prefix("stentor-test-").tempdir_in("/dev/shm");
+    in_memory.or_else(|_| tempfile::tempdir()).expect("a temporary directory")
+}
+
+/// Copies the files of a directory.
+pub(crate) fn copy_files(from: &std::path::Path, to: &std::path::Path) {
+    for entry in std::fs::read_dir(from).expect("listing a data directory") {
+        let entry = entry.expect("listing a data directory");
+        match std::fs::copy(entry.path(), to.join(entry.file_name())) {
+            Ok(_) => {}
+            // The engine cleans up behind itself.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => panic!("copying {}: {error}", entry.path().display()),
+        }
+    }
+}
+
+#[cfg(feature = "rocksdb")]
+impl Place for RocksDb {
+    const OUT_OF_REACH: &'static [&'static str] = &[];
+
+    fn open(&self) -> Arc<dyn Engine> {
+        let engine = stentor_mvcc::engine::rocksdb::RocksDbEngine::open(self.directory.path(), &self.options);
+        Arc::new(engine.expect("opening a healthy directory"))
+    }
+
+    fn crash(&mut self) {
+        let left = temporary();
+        copy_files(self.directory.path(), left.path());
+        self.left_behind = Some(std::mem::replace(&mut self.directory, left));
+    }
+
+    fn write_back(&self) -> bool {
+        false
+    }
+}
