@@ -1,10 +1,9 @@
 use std::sync::Arc;
 
-use super::entry::{Edit, Entry};
 use super::index::KeyIndex;
-use super::keys::{Keys, fit};
+use super::leaf::Leaf;
 use super::log::{Log, LogLimits};
-use super::node::{Inner, Leaf, Node, Part, Shape, Summary, of_entry, separator};
+use super::node::{Inner, Node, Part, Shape, Summary, separator};
 use super::view::IndexView;
 use super::{Generation, KeyChange};
 
@@ -86,18 +85,17 @@ impl Builder {
         if self.keys > 0 && *key <= *self.last {
             return Err(BuildError::KeyOrder);
         }
-        let entry = entry(changes, generation)?;
+        let (newest, before) = checked(changes, generation)?;
         // Some room, so that the first puts do not split every node.
-        let full = self.leaf.entries.len() >= (self.shape.leaf - self.shape.leaf / 8).max(1)
+        let full = self.leaf.len() >= (self.shape.leaf - self.shape.leaf / 8).max(1)
             || self.leaf.keys.bytes() + key.len() > self.shape.bytes;
-        if full && !self.leaf.entries.is_empty() {
+        if full && self.leaf.len() > 0 {
             self.end_leaf();
             self.leaf_low = separator(&self.last, key);
         }
-        self.summary = self.summary.add(of_entry(&entry));
+        self.leaf.push(key, newest.id, generation, before);
+        self.summary = self.summary.add(self.leaf.summary_of(self.leaf.len() - 1));
         self.keys += 1;
-        self.leaf.keys.push(key);
-        self.leaf.entries.push(entry);
         self.last.clear();
         self.last.extend_from_slice(key);
         Ok(())
@@ -105,13 +103,9 @@ impl Builder {
 
     /// Finishes the leaf, and begins another of about its size.
     fn end_leaf(&mut self) {
-        let next = Leaf {
-            keys: Keys::with_capacity(self.leaf.keys.len(), self.leaf.keys.bytes()),
-            entries: Vec::with_capacity(self.leaf.entries.len()),
-        };
+        let next = Leaf::with_room_of(&self.leaf);
         let mut leaf = std::mem::replace(&mut self.leaf, next);
-        leaf.keys.fit();
-        fit(&mut leaf.entries);
+        leaf.fit();
         self.leaves.push((std::mem::take(&mut self.leaf_low), Node::Leaf(leaf)));
     }
 
@@ -133,8 +127,9 @@ impl Builder {
     }
 }
 
-fn entry(changes: &[KeyChange], generation: Option<Generation>) -> Result<Entry, BuildError> {
-    let [newest, past @ ..] = changes else { return Err(BuildError::ChangeOrder) };
+/// The newest change and those before it.
+fn checked(changes: &[KeyChange], generation: Option<Generation>) -> Result<(&KeyChange, &[KeyChange]), BuildError> {
+    let [newest, before @ ..] = changes else { return Err(BuildError::ChangeOrder) };
     if changes.windows(2).any(|pair| pair[0].id <= pair[1].id) {
         return Err(BuildError::ChangeOrder);
     }
@@ -145,7 +140,7 @@ fn entry(changes: &[KeyChange], generation: Option<Generation>) -> Result<Entry,
     if !possible {
         return Err(BuildError::Generation);
     }
-    Ok(Entry::with_past(newest.id, Edit::Set(generation), past))
+    Ok((newest, before))
 }
 
 /// Gathers nodes under inner nodes.

@@ -21,7 +21,7 @@ fn count_below(node: &Node, summary: Summary, range: &KeyRange, at: Revision, cl
     match node {
         Node::Leaf(leaf) => {
             let (from, to) = leaf.span(range, clip);
-            leaf.entries[from..to].iter().filter(|entry| entry.find(at).is_some()).count() as u64
+            (from..to).filter(|&i| leaf.entry(i).find(at).is_some()).count() as u64
         }
         Node::Inner(inner) => {
             let (from, to) = inner.span(range, clip);

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use super::entry::{Compaction, Edit, Entry};
-use super::node::{Inner, Leaf, Node, Part, Shape, Summary};
+use super::entry::{Compaction, Edit};
+use super::node::{Inner, Node, Part, Shape, Summary};
 use super::{Generation, KeyChange};
 use crate::ChangeId;
 
@@ -94,26 +94,6 @@ fn lower(root: &mut Arc<Node>) {
     }
 }
 
-impl Leaf {
-    /// Also tells whether the key is a new one at the end.
-    fn change(&mut self, key: &[u8], at: ChangeId, edit: Edit) -> (Changed, bool) {
-        match self.keys.search(key) {
-            Ok(i) => {
-                let entry = &mut self.entries[i];
-                let before = Some((entry.newest_change(), entry.generation()));
-                entry.change(at, edit);
-                (Changed { before, after: entry.generation() }, false)
-            }
-            Err(i) => {
-                let entry = Entry::new(at, edit);
-                let after = entry.generation();
-                self.insert(i, key, entry);
-                (Changed { before: None, after }, i + 1 == self.entries.len())
-            }
-        }
-    }
-}
-
 impl Inner {
     /// Child `i` was reshaped: takes what it left to its right, if anything.
     fn take_split(&mut self, i: usize, parts: Vec<Part>, shape: &Shape) {
@@ -127,7 +107,7 @@ impl Inner {
     }
 }
 
-/// Does to a key of the tree what [`Entry::compaction`] said.
+/// Does to a key of the tree what [`super::entry::Entry::compaction`] said.
 pub(super) fn compact(root: &mut Arc<Node>, key: &[u8], what: Compaction, shape: &Shape) {
     compact_below(root, key, what, shape);
     lower(root);
@@ -139,7 +119,7 @@ fn compact_below(link: &mut Arc<Node>, key: &[u8], what: Compaction, shape: &Sha
             let Ok(i) = leaf.keys.search(key) else { return };
             match what {
                 Compaction::Nothing => {}
-                Compaction::Trim(bound) => leaf.entries[i].trim(bound),
+                Compaction::Trim(bound) => leaf.trim(i, bound),
                 Compaction::Remove => leaf.remove(i),
             }
         }

@@ -15,6 +15,7 @@ mod edit;
 mod entry;
 mod index;
 mod keys;
+mod leaf;
 mod log;
 mod node;
 mod past;

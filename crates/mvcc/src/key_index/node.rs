@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use stentor_proto::{KeyRange, Revision};
 
-use super::entry::Entry;
 use super::keys::{ALLOCATION, Keys, clone_with_room, fit, heap_bytes, make_room};
+use super::leaf::Leaf;
 use super::reached::{Point, reached};
 
 /// How large nodes grow.
@@ -32,13 +32,6 @@ const MIN_SPLIT: usize = 4;
 pub(super) enum Node {
     Leaf(Leaf),
     Inner(Inner),
-}
-
-/// Keys and their changes, in order.
-#[derive(Debug, Default)]
-pub(super) struct Leaf {
-    pub(super) keys: Keys,
-    pub(super) entries: Vec<Entry>,
 }
 
 /// Children in the order of their keys.
@@ -126,7 +119,7 @@ impl Node {
 
     pub(super) fn summary(&self) -> Summary {
         match self {
-            Node::Leaf(leaf) => leaf.entries.iter().map(of_entry).fold(Summary::EMPTY, Summary::add),
+            Node::Leaf(leaf) => leaf.summary(),
             Node::Inner(inner) => inner.children.iter().map(|child| child.summary).fold(Summary::EMPTY, Summary::add),
         }
     }
@@ -164,7 +157,10 @@ impl Node {
         reached(if matches!(self, Node::Leaf(_)) { Point::LeafSplit } else { Point::InnerSplit });
         let at = if appended { self.len() - 1 } else { self.middle(shape) };
         let (low, mut right) = match self {
-            Node::Leaf(leaf) => leaf.split_off(at),
+            Node::Leaf(leaf) => {
+                let right = leaf.split_off(at);
+                (separator(leaf.keys.last().unwrap_or_default(), right.keys.get(0)), Node::Leaf(right))
+            }
             Node::Inner(inner) => inner.split_off(at),
         };
         let mut parts = self.split(shape, false);
@@ -193,57 +189,12 @@ impl Node {
     pub(super) fn memory_bytes(&self) -> usize {
         let own = size_of::<Node>() + 2 * size_of::<usize>() + ALLOCATION;
         own + match self {
-            Node::Leaf(leaf) => {
-                let past: usize = leaf.entries.iter().map(Entry::memory_bytes).sum();
-                leaf.keys.memory_bytes() + heap_bytes(&leaf.entries) + past
-            }
+            Node::Leaf(leaf) => leaf.memory_bytes(),
             Node::Inner(inner) => {
                 let below: usize = inner.children.iter().map(|child| child.node.memory_bytes()).sum();
                 inner.lows.memory_bytes() + heap_bytes(&inner.children) + below
             }
         }
-    }
-}
-
-pub(super) fn of_entry(entry: &Entry) -> Summary {
-    Summary { live: u64::from(entry.is_live()), newest: entry.newest_change().id.revision, oldest: entry.oldest() }
-}
-
-impl Leaf {
-    /// The positions of the keys in `range`.
-    pub(super) fn span(&self, range: &KeyRange, clip: Clip) -> (usize, usize) {
-        let from = if clip.left { self.keys.partition_point(|key| key < &range.start()[..]) } else { 0 };
-        let to = if clip.right { self.keys.partition_point(|key| !range.ends_before(key)) } else { self.keys.len() };
-        (from, to.max(from))
-    }
-
-    pub(super) fn insert(&mut self, i: usize, key: &[u8], entry: Entry) {
-        self.keys.insert(i, key);
-        make_room(&mut self.entries, 1);
-        self.entries.insert(i, entry);
-    }
-
-    pub(super) fn remove(&mut self, i: usize) {
-        self.keys.remove(i);
-        self.entries.remove(i);
-        if self.entries.len() * 2 < self.entries.capacity() {
-            self.keys.fit();
-            fit(&mut self.entries);
-        }
-    }
-
-    fn split_off(&mut self, at: usize) -> Part {
-        let keys = self.keys.split_off(at);
-        let entries = self.entries.split_off(at);
-        fit(&mut self.entries);
-        let low = separator(self.keys.last().unwrap_or_default(), keys.get(0));
-        (low, Node::Leaf(Leaf { keys, entries }))
-    }
-}
-
-impl Clone for Leaf {
-    fn clone(&self) -> Leaf {
-        Leaf { keys: self.keys.clone(), entries: clone_with_room(&self.entries) }
     }
 }
 
@@ -325,11 +276,7 @@ impl Inner {
         let left = &mut self.children[i];
         left.summary = left.summary.add(right.summary);
         match (Arc::make_mut(&mut left.node), Arc::unwrap_or_clone(right.node)) {
-            (Node::Leaf(left), Node::Leaf(right)) => {
-                left.keys.append(&right.keys);
-                make_room(&mut left.entries, right.entries.len());
-                left.entries.extend(right.entries);
-            }
+            (Node::Leaf(left), Node::Leaf(right)) => left.append(right),
             (Node::Inner(left), Node::Inner(right)) => left.append(&low, right, shape),
             // Siblings are of one kind: `belongs_with` has seen to it.
             _ => {}

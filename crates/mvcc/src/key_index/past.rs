@@ -9,7 +9,7 @@ use crate::ChangeId;
 /// A chunk this long is never changed again.
 const CHUNK: usize = 64;
 
-/// The changes of a key before its newest one. Appending costs at most the copy of one chunk,
+/// The older changes of a key with many. Appending costs at most the copy of one chunk,
 /// whatever the number of changes; cloning shares all of it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Past(Option<Arc<Chunk>>);
@@ -25,41 +25,50 @@ struct Chunk {
 
 /// A [`KeyChange`] in 16 bytes.
 #[derive(Clone, Copy, Debug)]
-struct Packed {
+pub(super) struct Packed {
     revision: Revision,
     sub: u32,
     tombstone: bool,
 }
 
 impl Packed {
-    fn id(self) -> ChangeId {
+    pub(super) fn new(change: KeyChange) -> Packed {
+        Packed { revision: change.id.revision, sub: change.id.sub, tombstone: change.tombstone }
+    }
+
+    pub(super) fn id(self) -> ChangeId {
         ChangeId { revision: self.revision, sub: self.sub }
     }
 
-    fn unpack(self) -> KeyChange {
+    pub(super) fn unpack(self) -> KeyChange {
         KeyChange { id: self.id(), tombstone: self.tombstone }
     }
 }
 
+/// The newest at or below `at` of changes that are sorted.
+pub(super) fn newest_at(changes: &[Packed], at: Revision) -> Option<KeyChange> {
+    let above = changes.partition_point(|change| change.revision <= at);
+    changes[..above].last().map(|change| change.unpack())
+}
+
 impl Past {
     /// Appends a change above all others.
-    pub(super) fn push(&mut self, change: KeyChange) {
-        let packed = Packed { revision: change.id.revision, sub: change.id.sub, tombstone: change.tombstone };
+    pub(super) fn push(&mut self, change: Packed) {
         match &mut self.0 {
             Some(head) if head.changes.len() < CHUNK => {
                 let changes = &mut Arc::make_mut(head).changes;
                 if changes.len() == changes.capacity() {
                     changes.reserve_exact(changes.len().div_ceil(2).min(CHUNK - changes.len()));
                 }
-                changes.push(packed);
+                changes.push(change);
             }
             full => {
                 let before = full.take();
-                let oldest = before.as_ref().map_or(change.id, |chunk| chunk.oldest);
+                let oldest = before.as_ref().map_or(change.id(), |chunk| chunk.oldest);
                 let mut changes = Vec::new();
                 // A key that has filled a chunk is likely to fill another.
                 changes.reserve_exact(if before.is_some() { CHUNK / 4 } else { 1 });
-                changes.push(packed);
+                changes.push(change);
                 *full = Some(Arc::new(Chunk { changes, oldest, before }));
             }
         }
@@ -68,8 +77,11 @@ impl Past {
     /// The newest change at or below `at`.
     pub(super) fn newest_at(&self, at: Revision) -> Option<KeyChange> {
         let chunk = self.chunks().find(|chunk| chunk.changes.first().is_some_and(|first| first.revision <= at))?;
-        let above = chunk.changes.partition_point(|change| change.revision <= at);
-        chunk.changes[..above].last().map(|change| change.unpack())
+        newest_at(&chunk.changes, at)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_none()
     }
 
     /// The first change, if there is any.
@@ -160,8 +172,8 @@ mod tests {
     fn past(revisions: i64) -> Past {
         let mut past = Past::default();
         for revision in 1..=revisions {
-            past.push(KeyChange { id: id(revision * 10, 0), tombstone: false });
-            past.push(KeyChange { id: id(revision * 10, 1), tombstone: true });
+            past.push(Packed::new(KeyChange { id: id(revision * 10, 0), tombstone: false }));
+            past.push(Packed::new(KeyChange { id: id(revision * 10, 1), tombstone: true }));
         }
         past
     }
@@ -188,7 +200,7 @@ mod tests {
             assert_eq!(trimmed.oldest(), Some(all[keep - 1].id));
             assert_eq!(whole.iter().collect::<Vec<_>>(), all);
             assert_eq!(whole.oldest(), Some(id(10, 0)));
-            trimmed.push(KeyChange { id: id(5_000, 0), tombstone: false });
+            trimmed.push(Packed::new(KeyChange { id: id(5_000, 0), tombstone: false }));
             assert_eq!(trimmed.iter().count(), keep + 1);
             trimmed.trim(id(6_000, 0));
             assert_eq!((trimmed.iter().count(), trimmed.oldest()), (0, None));

@@ -4,6 +4,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Point {
     NodeEntered,
+    RecentSpilled,
     LeafSplit,
     InnerSplit,
     LeafMerge,
@@ -30,8 +31,9 @@ mod counting {
 
     use super::Point;
 
-    pub(in super::super) const POINTS: [Point; 12] = [
+    pub(in super::super) const POINTS: [Point; 13] = [
         Point::NodeEntered,
+        Point::RecentSpilled,
         Point::LeafSplit,
         Point::InnerSplit,
         Point::LeafMerge,

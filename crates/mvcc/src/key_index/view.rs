@@ -97,11 +97,11 @@ impl IndexView {
         size_of::<IndexView>() + self.root.memory_bytes() + self.log.memory_bytes()
     }
 
-    pub(super) fn entry(&self, key: &[u8]) -> Option<&Entry> {
+    pub(super) fn entry(&self, key: &[u8]) -> Option<Entry<'_>> {
         let mut node = &*self.root;
         loop {
             match node {
-                Node::Leaf(leaf) => return leaf.entries.get(leaf.keys.search(key).ok()?),
+                Node::Leaf(leaf) => return leaf.find(key),
                 Node::Inner(inner) => node = &inner.children.get(inner.route(key))?.node,
             }
         }
@@ -146,7 +146,7 @@ impl<'a> Iterator for Entries<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct KeyEntry<'a> {
     key: &'a [u8],
-    entry: &'a Entry,
+    entry: Entry<'a>,
 }
 
 impl<'a> KeyEntry<'a> {
@@ -162,6 +162,6 @@ impl<'a> KeyEntry<'a> {
 
     /// The generation as the newest change left it; `None` if that is a tombstone.
     pub fn generation(&self) -> Option<Generation> {
-        self.entry.generation()
+        self.entry.head.generation()
     }
 }

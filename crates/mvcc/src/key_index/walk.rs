@@ -1,7 +1,8 @@
 use stentor_proto::{KeyRange, Revision};
 
 use super::entry::Entry;
-use super::node::{Child, Clip, Inner, Leaf, Node};
+use super::leaf::Leaf;
+use super::node::{Child, Clip, Inner, Node};
 use super::reached::{Point, reached};
 
 /// Goes over the keys of a range in one direction, entering no subtree that has nothing to find.
@@ -28,8 +29,6 @@ struct Frame<'a> {
     clip: Clip,
 }
 
-const NO_LEAF: &Leaf = &Leaf { keys: super::keys::Keys::EMPTY, entries: Vec::new() };
-
 impl<'a> Walk<'a> {
     pub(super) fn new(root: &'a Node, range: &KeyRange, at: Option<Revision>, reverse: bool) -> Walk<'a> {
         let mut walk = Walk::nowhere(range.clone(), at, reverse);
@@ -47,7 +46,7 @@ impl<'a> Walk<'a> {
     }
 
     fn nowhere(range: KeyRange, at: Option<Revision>, reverse: bool) -> Walk<'a> {
-        Walk { range, at, reverse, stack: Vec::new(), leaf: NO_LEAF, from: 0, to: 0 }
+        Walk { range, at, reverse, stack: Vec::new(), leaf: Leaf::EMPTY, from: 0, to: 0 }
     }
 
     fn enter(&mut self, node: &'a Node, clip: Clip) {
@@ -105,7 +104,7 @@ impl<'a> Frame<'a> {
 }
 
 impl<'a> Iterator for Walk<'a> {
-    type Item = (&'a [u8], &'a Entry);
+    type Item = (&'a [u8], Entry<'a>);
 
     fn next(&mut self) -> Option<Self::Item> {
         while self.from == self.to {
@@ -118,6 +117,6 @@ impl<'a> Iterator for Walk<'a> {
             self.from += 1;
             self.from - 1
         };
-        Some((self.leaf.keys.get(i), self.leaf.entries.get(i)?))
+        Some((self.leaf.keys.get(i), self.leaf.entry(i)))
     }
 }

@@ -1,4 +1,4 @@
-use super::super::node::{Node, Shape, Summary, of_entry};
+use super::super::node::{Node, Shape, Summary};
 use super::super::view::IndexView;
 
 /// Checks everything that must hold of a tree.
@@ -24,18 +24,18 @@ impl Checked {
         match node {
             Node::Leaf(leaf) => {
                 assert_eq!(*self.leaf_depth.get_or_insert(depth), depth);
-                assert_eq!(leaf.keys.len(), leaf.entries.len());
-                self.keys += leaf.entries.len() as u64;
+                assert_eq!(leaf.keys.len(), leaf.len());
+                self.keys += leaf.len() as u64;
                 for i in 0..leaf.keys.len() {
                     let key = leaf.keys.get(i);
                     assert!(low.is_none_or(|low| low <= key) && high.is_none_or(|high| key < high));
                     assert!(self.last.as_deref().is_none_or(|last| last < key), "keys out of order");
                     self.last = Some(key.to_vec());
-                    let changes: Vec<_> = leaf.entries[i].changes().map(|change| change.id).collect();
+                    let changes: Vec<_> = leaf.entry(i).changes().map(|change| change.id).collect();
                     assert!(changes.is_sorted_by(|a, b| a > b), "changes out of order");
-                    assert_eq!(leaf.entries[i].oldest(), changes.last().unwrap().revision);
+                    assert_eq!(leaf.entry(i).oldest(), *changes.last().unwrap());
                 }
-                leaf.entries.iter().map(of_entry).fold(Summary::EMPTY, Summary::add)
+                leaf.summary()
             }
             Node::Inner(inner) => {
                 assert_eq!(inner.lows.len(), inner.children.len());

@@ -2,12 +2,14 @@
 
 use std::thread;
 
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use stentor_proto::{KeyRange, Revision};
 
 use super::super::node::Shape;
 use super::super::{BuildError, Builder, Generation, IndexView, KeyChange, KeyIndex, Newest, Placed};
 use super::invariants::check;
-use super::{id, rev};
+use super::{SMALL, id, rev};
 
 #[test]
 fn views_go_to_other_threads() {
@@ -59,6 +61,36 @@ fn replay_takes_history_at_its_word() {
     let generation = Generation { create: rev(2), version: 9 };
     assert_eq!(index.replay(b"k", id(6, 0), Some(generation)), None);
     assert_eq!(index.put(b"k", id(7, 0)), Placed { create: rev(2), version: 10, previous: Some(id(6, 0)) });
+}
+
+#[test]
+fn nodes_stay_full_while_keys_come_and_go() {
+    let mut rng = StdRng::seed_from_u64(3);
+    let mut index = KeyIndex::with_limits(SMALL.0, SMALL.1);
+    let mut most = 0;
+    let long = "-".repeat(SMALL.0.bytes);
+    for revision in 2..8_000 {
+        // Mostly keys of three to seven bytes, so that nodes are split by number and by bytes, and some that
+        // fill a node alone. More come than go for a while, then the other way round.
+        let n: u32 = rng.random_range(0..3_000);
+        let key = format!("{n:0width$}", width = 3 + n as usize % 5) + if n % 10 == 0 { &long } else { "" };
+        if rng.random_bool(if revision / 1_000 % 2 == 0 { 0.85 } else { 0.35 }) {
+            index.put(key.as_bytes(), id(revision, 0));
+        } else {
+            for key in index
+                .range(&KeyRange::from_key(key), Revision::MAX)
+                .take(2)
+                .map(|(k, _)| k.to_vec())
+                .collect::<Vec<_>>()
+            {
+                index.delete(&key, id(revision, 0)).unwrap();
+                index.compact_key(&key, rev(revision + 1));
+            }
+        }
+        check(&index, &SMALL.0);
+        most = most.max(index.keys());
+    }
+    assert!(most > 200 && index.keys() < most / 4, "{most}, then {}", index.keys());
 }
 
 #[test]
