@@ -70,6 +70,9 @@ fn with(set: impl FnOnce(&Fake)) -> Arc<Fake> {
     Arc::new(fake)
 }
 
+/// One of a fake's switches.
+type Switch = fn(&Fake) -> &AtomicBool;
+
 const HEALTHY: &str = r#"{"health":"true","reason":""}"#;
 
 #[tokio::test]
@@ -130,7 +133,7 @@ async fn liveness_is_about_the_process_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn each_failure_has_its_line() {
-    let cases: [(fn(&Fake) -> &AtomicBool, &str); 4] = [
+    let cases: [(Switch, &str); 4] = [
         (|fake| &fake.corrupt, "[-]data_corruption failed: "),
         (|fake| &fake.hangs, "[-]serializable_read failed: no answer"),
         (|fake| &fake.no_barrier, "[-]linearizable_read failed: etcdserver: no leader"),
@@ -148,7 +151,7 @@ async fn each_failure_has_its_line() {
 
 #[tokio::test]
 async fn health_names_its_reason() {
-    let cases: [(fn(&Fake) -> &AtomicBool, &str, &str, u16); 6] = [
+    let cases: [(Switch, &str, &str, u16); 6] = [
         (|fake| &fake.no_space, "/health", "ALARM NOSPACE", 503),
         (|fake| &fake.no_space, "/health?exclude=NOSPACE", "", 200),
         (|fake| &fake.corrupt, "/health?exclude=NOSPACE", "ALARM CORRUPT", 503),
