@@ -7,6 +7,7 @@ use rand::{Rng, SeedableRng};
 use stentor_proto::{KeyRange, Revision};
 
 use super::super::node::Shape;
+use super::super::reached::{Point, times};
 use super::super::{BuildError, Builder, Generation, IndexView, KeyChange, KeyIndex, Newest, Placed};
 use super::invariants::check;
 use super::{SMALL, id, rev};
@@ -91,6 +92,43 @@ fn nodes_stay_full_while_keys_come_and_go() {
         most = most.max(index.keys());
     }
     assert!(most > 200 && index.keys() < most / 4, "{most}, then {}", index.keys());
+}
+
+/// A split whose halves both go to their neighbours makes the node above smaller, which then goes to a
+/// neighbour of its own.
+#[test]
+fn a_split_can_merge_nodes_above() {
+    let shape = Shape { leaf: 16, inner: 7, bytes: 1 << 10 };
+    let key = |leaf: u32, n: u32| format!("{leaf:02}/{n:02}");
+    let mut builder = Builder::with_limits(shape, SMALL.1);
+    // Two inner nodes of six leaves of 14 keys.
+    for leaf in 0..12 {
+        for n in 0..14 {
+            let change = KeyChange { id: id(2, leaf * 14 + n), tombstone: false };
+            let generation = Generation { create: rev(2), version: 1 };
+            builder.push(key(leaf, n).as_bytes(), &[change], Some(generation)).unwrap();
+        }
+    }
+    let mut index = builder.finish();
+    let mut revision = 2;
+    // Three leaves are left of each; of the first the middle one is full, those beside it nearly empty.
+    for (leaf, left) in [(0, 4), (2, 3), (3, 0), (4, 0), (5, 0), (9, 0), (10, 0), (11, 0)] {
+        for n in left..14 {
+            revision += 1;
+            index.delete(key(leaf, n).as_bytes(), id(revision, 0)).unwrap();
+            index.compact_key(key(leaf, n).as_bytes(), rev(revision + 1));
+            check(&index, &shape);
+        }
+    }
+    let merges = times(Point::InnerMerge);
+    for key in ["01/05a", "01/05b", "01/05c"] {
+        revision += 1;
+        assert_eq!(times(Point::InnerMerge), merges);
+        index.put(key.as_bytes(), id(revision, 0));
+        check(&index, &shape);
+    }
+    assert_eq!(times(Point::InnerMerge), merges + 1);
+    assert_eq!(index.count(&KeyRange::all(), Revision::MAX), 4 + 17 + 3 + 3 * 14);
 }
 
 #[test]
