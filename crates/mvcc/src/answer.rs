@@ -20,8 +20,13 @@ pub enum Answer {
     Compact(Revision),
     /// To a lease's grant: the store's revision.
     LeaseGrant(Revision),
-    /// To a lease's end: the revision that deleted its keys, or the store's if it had none.
-    LeaseRevoke(Revision),
+    /// To a lease's end.
+    LeaseRevoke {
+        /// The revision that deleted its keys, or the store's if it had none.
+        revision: Revision,
+        /// How many keys it had.
+        deleted: u64,
+    },
     /// To a change of alarms: those that were raised or lifted by it.
     Alarm(Vec<Alarm>),
     /// To an entry of a later version, which did nothing.

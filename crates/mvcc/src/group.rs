@@ -80,7 +80,7 @@ impl<'a> Group<'a> {
             Some(Op::Txn(txn)) => self.txn_entry(txn).map(Answer::Txn),
             Some(Op::Compact(compact)) => self.compact_entry(compact.revision).map(Answer::Compact),
             Some(Op::LeaseGrant(grant)) => self.grant(grant.id, grant.ttl).map(Answer::LeaseGrant),
-            Some(Op::LeaseRevoke(revoke)) => self.revoke(revoke.id).map(Answer::LeaseRevoke),
+            Some(Op::LeaseRevoke(revoke)) => self.revoke(revoke.id),
             Some(Op::Alarm(alarm)) => Ok(Answer::Alarm(self.alarm(alarm))),
             // An entry of a later version: nothing is known of it, so nothing is done, on every member.
             None => Ok(Answer::Nothing),
@@ -222,14 +222,15 @@ impl<'a> Group<'a> {
     }
 
     /// Ends a lease and deletes its keys, in key order, in one revision.
-    fn revoke(&mut self, id: i64) -> Result<Revision, Error> {
+    fn revoke(&mut self, id: i64) -> Result<Answer, Error> {
         let lease = LeaseId::new(id).ok_or(EtcdError::LeaseNotFound)?;
         let ended = self.leases.remove(lease).ok_or(EtcdError::LeaseNotFound)?;
         self.meta.delete(Family::Meta, meta::lease_key(lease));
+        let deleted = ended.keys.len() as u64;
         for key in ended.keys {
             self.delete(key);
         }
-        Ok(self.current())
+        Ok(Answer::LeaseRevoke { revision: self.current(), deleted })
     }
 
     /// While the store is out of space only what frees some passes, and small overwrites.

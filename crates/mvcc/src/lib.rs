@@ -37,6 +37,7 @@ mod store;
 mod view;
 
 pub mod check;
+mod encode;
 mod read;
 pub mod txn;
 

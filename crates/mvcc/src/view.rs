@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use stentor_proto::etcdserverpb::{RangeRequest, TxnRequest, TxnResponse};
 use stentor_proto::mvccpb::KeyValue;
-use stentor_proto::{EtcdError, Revision};
+use stentor_proto::{EtcdError, KeyRange, Revision};
 
 use crate::alarm::{self, Alarm};
 use crate::engine::Family;
@@ -53,6 +53,11 @@ impl View {
     /// How many keys there are.
     pub fn keys(&self) -> u64 {
         self.state.index.live_keys()
+    }
+
+    /// How many keys of a range there are at the newest revision, in O(log n).
+    pub fn count(&self, range: &KeyRange) -> u64 {
+        self.state.index.count(range, self.state.revision)
     }
 
     /// The leases and their keys.

@@ -1,4 +1,33 @@
-//! The server: configuration, connections, HTTP endpoints and metrics around the gRPC services.
+//! stentor-server: one member that speaks the etcd v3 protocol, as a library and as the binary
+//! `stentor`.
+//!
+//! As a library it runs on one thread, without RocksDB, over any listener: engine, clock, randomness,
+//! workers and network are parameters ([`environment::Environment`], [`net::Listener`]).
 
+// The process and what it is told.
+#[cfg(all(feature = "binary", feature = "rocksdb"))]
+mod data_dir;
+#[cfg(all(feature = "binary", feature = "rocksdb"))]
+pub mod process;
 pub mod config;
+pub mod logging;
 pub mod version;
+
+// One member: its services and its health, on connections.
+pub mod http;
+pub mod member;
+pub mod metrics;
+pub mod net;
+pub mod rpc;
+mod services;
+
+// A write's way, from the service to the store and back; and what else the core does.
+pub mod node;
+pub mod apply;
+pub mod log_entry;
+mod compactor;
+mod lessor;
+mod quota;
+pub mod reads;
+
+pub mod environment;

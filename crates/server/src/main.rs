@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     let (text, code) = match config::load(std::env::args_os().skip(1), std::env::vars_os()) {
         Ok(Command::Version) => (version::text(), 0),
         Ok(Command::Help(text)) => (text, 0),
-        Ok(Command::Run { .. }) => return ExitCode::SUCCESS,
+        Ok(Command::Run { config, warnings }) => return stentor_server::process::run(&config, &warnings),
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "stentor: {error}");
             return ExitCode::from(error.exit_code());

@@ -1,0 +1,158 @@
+//! Compaction in the background: its space work, in steps with pauses, and the automatic kind.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stentor_mvcc::CompactionStep;
+use stentor_proto::Revision;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use crate::config::AutoCompaction;
+use crate::node::Node;
+
+/// How soon to look again while reads from before a compaction are going on.
+const WAIT_FOR_READERS: Duration = Duration::from_millis(2);
+
+/// After an error the space work rests: a full disk doesn't empty by asking.
+const REST_AFTER_ERROR: Duration = Duration::from_secs(5);
+
+/// How often revision-based compaction looks.
+const REVISION_PERIOD: Duration = Duration::from_secs(5 * 60);
+
+/// Works off the space of accepted compactions until stopped.
+pub(crate) async fn run(node: Arc<Node>, stop: CancellationToken) {
+    let mut compactions = node.compactions();
+    loop {
+        let pause = match node.store.compact_step(node.settings.compaction_batch_limit) {
+            Ok(CompactionStep::Worked { deleted, .. }) => {
+                node.metrics.mvcc.db_compaction_keys.inc_by(deleted as u64);
+                node.settings.compaction_sleep_interval
+            }
+            Ok(CompactionStep::Waiting) => WAIT_FOR_READERS,
+            Ok(CompactionStep::Finished(revision)) => {
+                info!(revision = revision.get(), "finished scheduled compaction");
+                node.compaction_finished(revision);
+                Duration::ZERO
+            }
+            Ok(CompactionStep::Idle) => {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    // The sender lives as long as the node.
+                    _ = compactions.changed() => continue,
+                }
+            }
+            Err(error) => {
+                error!(%error, "compaction could not go on");
+                REST_AFTER_ERROR
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = sleep(pause) => {}
+        }
+    }
+}
+
+/// Compacts by itself, as configured, until stopped.
+pub(crate) async fn run_automatic(node: Arc<Node>, mode: AutoCompaction, stop: CancellationToken) {
+    let mut policy = match mode {
+        AutoCompaction::Off => return,
+        AutoCompaction::Periodic(retention) => Policy::periodic(retention),
+        AutoCompaction::Revisions(keep) => Policy::Revisions { keep },
+    };
+    let mut ticks = interval(policy.look_every());
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let Some(revision) = policy.look(node.store.view().revision(), Instant::now()) else { continue };
+        match node.compact(revision).await {
+            Ok(_) => info!(revision = revision.get(), "auto-compaction was accepted"),
+            // Someone else has compacted as far.
+            Err(error) => info!(revision = revision.get(), %error, "auto-compaction was not accepted"),
+        }
+    }
+}
+
+/// When to compact at which revision.
+#[derive(Debug)]
+enum Policy {
+    /// Keep what is younger than a time: looks at the revision now and then, and compacts at the one seen
+    /// that long ago.
+    Periodic { retention: Duration, period: Duration, seen: VecDeque<(Instant, Revision)>, last: Option<Instant> },
+    /// Keep a number of revisions.
+    Revisions { keep: u64 },
+}
+
+impl Policy {
+    fn periodic(retention: Duration) -> Policy {
+        let period = retention.min(Duration::from_secs(3600));
+        Policy::Periodic { retention, period, seen: VecDeque::new(), last: None }
+    }
+
+    fn look_every(&self) -> Duration {
+        match self {
+            // Ten looks in a period bound what is kept too long to a tenth of it.
+            Policy::Periodic { period, .. } => (*period / 10).max(Duration::from_millis(1)),
+            Policy::Revisions { .. } => REVISION_PERIOD,
+        }
+    }
+
+    /// The revision to compact at now, if any.
+    fn look(&mut self, current: Revision, now: Instant) -> Option<Revision> {
+        match self {
+            Policy::Revisions { keep } => {
+                let keep = i64::try_from(*keep).unwrap_or(i64::MAX);
+                Revision::new(current.get() - keep).filter(|r| *r > Revision::ZERO)
+            }
+            Policy::Periodic { retention, period, seen, last } => {
+                seen.push_back((now, current));
+                let mut old = None;
+                while let Some(&(at, revision)) = seen.front() {
+                    if now.duration_since(at) < *retention {
+                        break;
+                    }
+                    old = Some(revision);
+                    seen.pop_front();
+                }
+                let due = last.is_none_or(|last| now.duration_since(last) >= *period);
+                let revision = old.filter(|_| due)?;
+                *last = Some(now);
+                Some(revision)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn periodic_compaction_waits_a_period_and_keeps_what_is_young() {
+        let start = Instant::now();
+        let mut policy = Policy::periodic(Duration::from_secs(3 * 3600));
+        let mut compactions = Vec::new();
+        for look in 0..200i64 {
+            // One look every six minutes, ten revisions between two.
+            let now = start + Duration::from_secs(360) * look as u32;
+            if let Some(revision) = policy.look(Revision::new(1 + 10 * look).unwrap(), now) {
+                compactions.push((look, revision.get()));
+            }
+        }
+        // First after three hours, then every hour, at the revision of three hours before.
+        assert_eq!(compactions[..3], [(30, 1), (40, 101), (50, 201)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn revisions_are_kept_by_number() {
+        let mut policy = Policy::Revisions { keep: 100 };
+        assert_eq!(policy.look(Revision::new(100).unwrap(), Instant::now()), None);
+        assert_eq!(policy.look(Revision::new(150).unwrap(), Instant::now()), Revision::new(50));
+    }
+}

@@ -1,0 +1,257 @@
+//! When leases expire. The store knows which leases there are; this knows how long each has left, and
+//! proposes the end of those that have run out.
+//!
+//! [`Deadlines`] is the state, with time as an argument; [`Lessor`] shares it, and [`Lessor::run`] waits
+//! for the next deadline.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use stentor_mvcc::View;
+use stentor_proto::etcdserverpb::LeaseRevokeRequest;
+use stentor_proto::storagepb::{LogEntry, log_entry::Op};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::apply::Proposer;
+use crate::environment::Environment;
+use crate::metrics::Metrics;
+
+/// Most ends proposed at once, so that a burst of expiries leaves room for other writes.
+const MAX_EXPIRING: usize = 512;
+
+/// How long to wait before trying again when an end could not be proposed.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// When each lease expires.
+#[derive(Debug, Default)]
+pub(crate) struct Deadlines {
+    by_id: HashMap<i64, Lease>,
+    /// Every deadline that was ever set and not yet passed; one that was moved since is skipped.
+    queue: BinaryHeap<Reverse<(Instant, i64)>>,
+}
+
+#[derive(Debug)]
+struct Lease {
+    ttl_seconds: i64,
+    deadline: Instant,
+    expired: bool,
+}
+
+/// What came of a renewal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Renewal {
+    /// It lives for its TTL, in seconds, from now.
+    Renewed(i64),
+    /// It has run out and waits for its end; it is not renewed.
+    Expired,
+    /// There is no such lease.
+    Gone,
+}
+
+impl Deadlines {
+    fn set(&mut self, id: i64, ttl_seconds: i64, deadline: Instant) {
+        self.by_id.insert(id, Lease { ttl_seconds, deadline, expired: false });
+        self.queue.push(Reverse((deadline, id)));
+        // Renewals leave old deadlines behind: they are dropped before they outnumber the leases.
+        if self.queue.len() > 64 + 4 * self.by_id.len() {
+            let by_id = &self.by_id;
+            self.queue.retain(|Reverse((at, id))| by_id.get(id).is_some_and(|lease| lease.deadline == *at));
+        }
+    }
+
+    fn renew(&mut self, id: i64, now: Instant) -> Renewal {
+        match self.by_id.get(&id) {
+            None => Renewal::Gone,
+            Some(lease) if lease.expired || lease.deadline <= now => Renewal::Expired,
+            Some(lease) => {
+                let ttl_seconds = lease.ttl_seconds;
+                self.set(id, ttl_seconds, now + seconds(ttl_seconds));
+                Renewal::Renewed(ttl_seconds)
+            }
+        }
+    }
+
+    /// Takes up to `most` leases whose deadline has passed; each is given out once.
+    fn expire(&mut self, now: Instant, most: usize) -> Vec<i64> {
+        let mut expired = Vec::new();
+        while expired.len() < most {
+            let Some(&Reverse((at, id))) = self.queue.peek() else { break };
+            if at > now {
+                break;
+            }
+            self.queue.pop();
+            if let Some(lease) = self.by_id.get_mut(&id)
+                && lease.deadline == at
+                && !lease.expired
+            {
+                lease.expired = true;
+                expired.push(id);
+            }
+        }
+        expired
+    }
+
+    /// A lease whose end could not be proposed is due again.
+    fn retry(&mut self, id: i64) {
+        if let Some(lease) = self.by_id.get_mut(&id) {
+            lease.expired = false;
+            self.queue.push(Reverse((lease.deadline, id)));
+        }
+    }
+
+    fn next(&self) -> Option<Instant> {
+        self.queue.peek().map(|Reverse((at, _))| *at)
+    }
+}
+
+fn seconds(n: i64) -> Duration {
+    Duration::from_secs(n.max(0).unsigned_abs())
+}
+
+/// Leases' deadlines, shared by those who grant, renew and end them.
+pub(crate) struct Lessor {
+    deadlines: Mutex<Deadlines>,
+    /// An earlier deadline than any before was set.
+    changed: Notify,
+    /// Counts ended leases, for those who wait for an end.
+    ended: watch::Sender<u64>,
+    metrics: Metrics,
+}
+
+impl Lessor {
+    /// Every lease of the store gets its full TTL again, and `grace` on top: its holder may not have
+    /// found the server for that long.
+    pub(crate) fn resume(view: &View, grace: Duration, metrics: Metrics) -> Lessor {
+        let now = Instant::now();
+        let mut deadlines = Deadlines::default();
+        for (id, lease) in view.leases().iter() {
+            deadlines.set(id.get(), lease.ttl_seconds, now + seconds(lease.ttl_seconds) + grace);
+        }
+        Lessor { deadlines: Mutex::new(deadlines), changed: Notify::new(), ended: watch::Sender::new(0), metrics }
+    }
+
+    /// A grant was applied.
+    pub(crate) fn granted(&self, id: i64, ttl_seconds: i64) {
+        let deadline = Instant::now() + seconds(ttl_seconds);
+        let mut deadlines = self.deadlines.lock();
+        let is_first = deadlines.next().is_none_or(|next| deadline < next);
+        deadlines.set(id, ttl_seconds, deadline);
+        drop(deadlines);
+        if is_first {
+            self.changed.notify_one();
+        }
+    }
+
+    /// An end was applied.
+    pub(crate) fn revoked(&self, id: i64) {
+        self.deadlines.lock().by_id.remove(&id);
+        self.ended.send_modify(|n| *n += 1);
+    }
+
+    /// Gives a lease its full TTL again and returns that, in seconds; `None` if it is gone. One that has
+    /// run out is not renewed: this waits until its end was applied.
+    pub(crate) async fn renew(&self, id: i64) -> Option<i64> {
+        let mut ended = self.ended.subscribe();
+        loop {
+            let renewal = self.deadlines.lock().renew(id, Instant::now());
+            match renewal {
+                Renewal::Renewed(ttl_seconds) => {
+                    self.metrics.lease.renewed.inc();
+                    return Some(ttl_seconds);
+                }
+                Renewal::Gone => return None,
+                // The lessor is never gone while it is asked.
+                Renewal::Expired => ended.changed().await.ok()?,
+            }
+        }
+    }
+
+    /// Time left of a lease; `None` if it is gone.
+    pub(crate) fn remaining(&self, id: i64) -> Option<Duration> {
+        let deadlines = self.deadlines.lock();
+        deadlines.by_id.get(&id).map(|lease| lease.deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// Proposes the end of leases as they run out, until stopped.
+    pub(crate) async fn run(self: Arc<Self>, proposer: Proposer, environment: Environment, stop: CancellationToken) {
+        loop {
+            let next = self.deadlines.lock().next();
+            let due = async {
+                match next {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = self.changed.notified() => continue,
+                () = due => {}
+            }
+            let expired = self.deadlines.lock().expire(Instant::now(), MAX_EXPIRING);
+            self.metrics.server.lease_expired.inc_by(expired.len() as u64);
+            let ends = expired.into_iter().map(|id| self.end(id, &proposer, &environment));
+            if futures::future::join_all(ends).await.contains(&false) {
+                sleep(RETRY).await;
+            }
+        }
+    }
+
+    /// Proposes the end of one lease; false if it has to be tried again.
+    async fn end(&self, id: i64, proposer: &Proposer, environment: &Environment) -> bool {
+        let entry = LogEntry {
+            time_unix_ms: (environment.wall_unix_ms)(),
+            user: String::new(),
+            op: Some(Op::LeaseRevoke(LeaseRevokeRequest { id })),
+        };
+        match proposer.propose(entry).await {
+            Ok(_) => true,
+            // Someone else has ended it.
+            Err(crate::apply::ProposeError::Etcd(stentor_proto::EtcdError::LeaseNotFound)) => true,
+            Err(error) => {
+                warn!(lease = id, %error, "an expired lease could not be ended yet");
+                self.deadlines.lock().retry(id);
+                false
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_expires_once_and_at_its_last_deadline() {
+        let mut deadlines = Deadlines::default();
+        let start = Instant::now();
+        deadlines.set(7, 10, start + seconds(10));
+        deadlines.set(8, 20, start + seconds(20));
+        assert_eq!(deadlines.renew(7, start + seconds(9)), Renewal::Renewed(10));
+        assert_eq!(deadlines.expire(start + seconds(12), 9), []);
+        assert_eq!(deadlines.expire(start + seconds(30), 1), [7]);
+        assert_eq!(deadlines.expire(start + seconds(30), 9), [8]);
+        assert_eq!(deadlines.expire(start + seconds(30), 9), []);
+        assert_eq!(deadlines.renew(7, start + seconds(30)), Renewal::Expired);
+        deadlines.retry(7);
+        assert_eq!(deadlines.expire(start + seconds(31), 9), [7]);
+        assert_eq!(deadlines.renew(9, start), Renewal::Gone);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_renewals_do_not_pile_up() {
+        let mut deadlines = Deadlines::default();
+        let start = Instant::now();
+        deadlines.set(1, 60, start + seconds(60));
+        for n in 0..10_000 {
+            assert_eq!(deadlines.renew(1, start + Duration::from_millis(n)), Renewal::Renewed(60));
+        }
+        assert!(deadlines.queue.len() < 100);
+    }
+}

@@ -1,0 +1,174 @@
+//! One member of a cluster: the core, its services and its health, ready to be served on any listener.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use stentor_mvcc::engine::Engine;
+use stentor_mvcc::{AlarmKind, Commit, Observer, View};
+use stentor_proto::etcdserverpb::RangeRequest;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use crate::config::Config;
+use crate::environment::Environment;
+use crate::http::{self, Alarm, Probe, ProbeFuture};
+use crate::metrics::Metrics;
+use crate::net::App;
+use crate::node::{Node, Running, StartError};
+use crate::rpc::Members;
+use crate::services;
+
+/// Why a member could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum MemberError {
+    /// Its core can't.
+    #[error(transparent)]
+    Node(#[from] StartError),
+    /// The descriptions of the services for reflection are damaged: the build is.
+    #[error("the services' descriptions can't be read: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// A running member.
+pub struct Member {
+    /// Its core.
+    pub node: Arc<Node>,
+    routes: Routes,
+    probe: Arc<MemberProbe>,
+    health: HealthReporter,
+    running: Running,
+    metrics: Metrics,
+    /// Follows the store as long as the member lives.
+    _gauges: Arc<Gauges>,
+}
+
+impl Member {
+    /// Opens the store in `engine` and starts what runs beside it, until `stop`. It is served by
+    /// [`crate::net::Server::serve`], and says that it can be once [`Member::set_serving`] was called.
+    ///
+    /// # Errors
+    /// [`MemberError`].
+    pub fn start(
+        engine: Arc<dyn Engine>,
+        config: &Config,
+        environment: Environment,
+        metrics: Metrics,
+        stop: &CancellationToken,
+    ) -> Result<Member, MemberError> {
+        let (node, running) = Node::start(engine, config, environment, metrics.clone(), stop)?;
+        let members = Members::single(&node, config);
+        let (routes, health) = services::routes(&node, members, stop)?;
+        let probe = Arc::new(MemberProbe { node: node.clone(), is_serving: AtomicBool::new(false) });
+        let gauges = Arc::new(Gauges { metrics: metrics.clone(), node: node.clone() });
+        gauges.set(&node.store.observe(&gauges));
+        metrics.server.set_id(node.identity().member_id);
+        metrics.server.has_leader.set(1);
+        metrics.server.is_leader.set(1);
+        metrics.server.leader_changes_seen.inc();
+        metrics.server.quota_backend_bytes.set(i64::try_from(node.quota_bytes()).unwrap_or(i64::MAX));
+        Ok(Member { node, routes, probe, health, running, metrics, _gauges: gauges })
+    }
+
+    /// gRPC and HTTP on one port.
+    pub fn app(&self) -> App {
+        App::new(self.routes.clone(), self.http())
+    }
+
+    /// gRPC alone.
+    pub fn grpc_app(&self) -> App {
+        App::grpc_only(self.routes.clone())
+    }
+
+    /// HTTP alone.
+    pub fn http_app(&self) -> App {
+        App::http_only(self.http())
+    }
+
+    fn http(&self) -> axum::Router {
+        http::router(self.probe.clone(), self.metrics.clone())
+    }
+
+    /// Says on gRPC health and the HTTP probes whether clients are served.
+    pub async fn set_serving(&self, serving: bool) {
+        self.probe.is_serving.store(serving, Ordering::Relaxed);
+        let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+        self.health.set_service_status("", status).await;
+    }
+
+    /// Waits until the work beside the services has ended, after the stop.
+    pub async fn ended(self) {
+        let Member { running, .. } = self;
+        running.ended().await;
+    }
+}
+
+/// The member as the health endpoints see it.
+struct MemberProbe {
+    node: Arc<Node>,
+    is_serving: AtomicBool,
+}
+
+/// Reading the health key must work; there is normally no such key.
+fn health_read(view: &View) -> Result<(), String> {
+    let request = RangeRequest { key: "health".into(), limit: 1, ..RangeRequest::default() };
+    view.range(&request).map(|_| ()).map_err(|e| e.to_string())
+}
+
+impl Probe for MemberProbe {
+    fn alive(&self) -> Result<(), String> {
+        if self.is_serving.load(Ordering::Relaxed) { Ok(()) } else { Err("not serving yet, or stopping".to_owned()) }
+    }
+
+    fn alarms(&self) -> Vec<Alarm> {
+        let alarm = |kind| match kind {
+            AlarmKind::NoSpace => Alarm::NoSpace,
+            AlarmKind::Corrupt => Alarm::Corrupt,
+        };
+        self.node.store.view().all_alarms().map(|a| alarm(a.kind)).collect()
+    }
+
+    fn has_leader(&self) -> bool {
+        true
+    }
+
+    fn is_learner(&self) -> bool {
+        false
+    }
+
+    fn serializable_read(&self) -> ProbeFuture<'_> {
+        Box::pin(async { health_read(&self.node.store.view()) })
+    }
+
+    fn linearizable_read(&self) -> ProbeFuture<'_> {
+        Box::pin(async {
+            let view = self.node.read(false).await.map_err(|e| e.to_string())?;
+            health_read(&view)
+        })
+    }
+}
+
+/// Keeps the gauges that follow the store.
+struct Gauges {
+    metrics: Metrics,
+    node: Arc<Node>,
+}
+
+impl Gauges {
+    fn set(&self, view: &View) {
+        let mvcc = &self.metrics.mvcc;
+        mvcc.keys.set(view.keys() as i64);
+        mvcc.current_revision.set(view.revision().get());
+        mvcc.compact_revision.set(view.compacted().map_or(-1, |r| r.get()));
+        mvcc.db_total_size_in_use_in_bytes.set(view.logical_bytes() as i64);
+        let left = self.node.quota_bytes().saturating_sub(view.logical_bytes());
+        self.metrics.server.quota_bytes_left.set(i64::try_from(left).unwrap_or(i64::MAX));
+    }
+}
+
+impl Observer for Gauges {
+    fn committed(&self, _: &Commit) {
+        self.set(&self.node.store.view());
+    }
+}

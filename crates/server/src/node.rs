@@ -1,0 +1,313 @@
+//! The core of a member: the store with everything that proposes to it and reads from it, below any
+//! protocol.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stentor_mvcc::{Alarm, AlarmKind, Answer, Options, Store, View, engine::Durability, engine::Engine};
+use stentor_proto::etcdserverpb::alarm_request::AlarmAction;
+use stentor_proto::etcdserverpb::{AlarmRequest, CompactionRequest, ResponseHeader};
+use stentor_proto::storagepb::{Identity, LogEntry, log_entry::Op};
+use stentor_proto::{EtcdError, Revision};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::apply::{self, Limits, ProposeError, Proposer};
+use crate::config::Config;
+use crate::environment::{Environment, Worker};
+use crate::lessor::Lessor;
+use crate::metrics::Metrics;
+use crate::quota::SpaceQuota;
+use crate::reads::ReadAdmission;
+use crate::{compactor, quota};
+
+/// etcd lets a write or linearizable read take this long, and two election timeouts.
+const REQUEST_TIME: Duration = Duration::from_secs(5);
+
+/// The first term: a fresh etcd elects itself into the second.
+const FIRST_TERM: u64 = 2;
+
+/// What the core needs of the configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Longest time a write may take.
+    pub time_limit: Duration,
+    /// A lease gets this on top of its TTL after a restart, and its TTL is at least one and a half of it.
+    pub election_timeout: Duration,
+    /// Bytes of the largest write.
+    pub max_request_bytes: usize,
+    /// Operations allowed in a transaction, per level and list.
+    pub max_txn_ops: usize,
+    /// Records looked at in one step of a compaction.
+    pub compaction_batch_limit: usize,
+    /// Pause between two steps.
+    pub compaction_sleep_interval: Duration,
+    quota: SpaceQuota,
+    slow_apply: Duration,
+}
+
+impl From<&Config> for Settings {
+    fn from(config: &Config) -> Settings {
+        Settings {
+            time_limit: REQUEST_TIME + 2 * config.election_timeout,
+            election_timeout: config.election_timeout,
+            max_request_bytes: config.max_request_bytes,
+            max_txn_ops: config.max_txn_ops,
+            compaction_batch_limit: config.compaction_batch_limit,
+            compaction_sleep_interval: config.compaction_sleep_interval,
+            quota: SpaceQuota::new(config.quota),
+            slow_apply: config.warning_apply_duration,
+        }
+    }
+}
+
+/// Why a node could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store can't be opened.
+    #[error(transparent)]
+    Store(#[from] stentor_mvcc::Error),
+    /// A thread can't be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// The core of a member.
+pub struct Node {
+    /// The store; write to it through the node only.
+    pub store: Arc<Store>,
+    pub(crate) metrics: Metrics,
+    pub(crate) settings: Settings,
+    pub(crate) environment: Environment,
+    pub(crate) lessor: Arc<Lessor>,
+    pub(crate) reads: ReadAdmission,
+    proposer: Proposer,
+    identity: Identity,
+    term: u64,
+    compactions: watch::Sender<Revision>,
+    compaction_finished: watch::Sender<Revision>,
+}
+
+/// What a node runs beside its callers; ends when its token is cancelled.
+pub struct Running {
+    workers: Vec<Worker>,
+}
+
+impl Running {
+    /// Waits until all work has ended.
+    pub async fn ended(self) {
+        for worker in self.workers {
+            worker.ended().await;
+        }
+    }
+}
+
+impl Node {
+    /// Opens the store in `engine` and starts what runs beside it, until `stop`.
+    ///
+    /// # Errors
+    /// A store that can't be opened; a thread that can't be started.
+    pub fn start(
+        engine: Arc<dyn Engine>,
+        config: &Config,
+        environment: Environment,
+        metrics: Metrics,
+        stop: &CancellationToken,
+    ) -> Result<(Arc<Node>, Running), StartError> {
+        let durability = if config.unsafe_no_fsync { Durability::Buffered } else { Durability::Synced };
+        let options = Options { durability, max_txn_ops: config.max_txn_ops, ..Options::default() };
+        let store = Arc::new(Store::open_shared(engine, options)?);
+        let identity = identity(&store, config, &environment)?;
+        let settings = Settings::from(config);
+        let view = store.view();
+        let term = (view.applied().term + 1).max(FIRST_TERM);
+        let lessor = Arc::new(Lessor::resume(&view, settings.election_timeout, metrics.clone()));
+        let limits = Limits {
+            max_request_bytes: settings.max_request_bytes,
+            time_limit: settings.time_limit,
+            slow: settings.slow_apply,
+        };
+        let (proposer, applier) = apply::queue(store.clone(), lessor.clone(), term, &limits, &metrics);
+        let node = Arc::new(Node {
+            compactions: watch::Sender::new(view.compacted().unwrap_or_default()),
+            compaction_finished: watch::Sender::new(store.compaction_finished()),
+            reads: ReadAdmission::new(),
+            store,
+            metrics,
+            settings,
+            lessor: lessor.clone(),
+            proposer: proposer.clone(),
+            identity,
+            term,
+            environment: environment.clone(),
+        });
+        let workers = environment.workers;
+        let automatic = compactor::run_automatic(node.clone(), config.auto_compaction, stop.clone());
+        let running = Running {
+            workers: vec![
+                workers.spawn("apply", applier.run(stop.clone()))?,
+                workers.spawn("compaction", compactor::run(node.clone(), stop.clone()))?,
+                crate::environment::Workers::Tasks.spawn("auto-compaction", automatic)?,
+                crate::environment::Workers::Tasks.spawn("leases", lessor.run(proposer, environment, stop.clone()))?,
+            ],
+        };
+        Ok((node, running))
+    }
+
+    /// Who answers: cluster, member and term, with a revision.
+    pub fn header(&self, revision: Revision) -> ResponseHeader {
+        ResponseHeader { revision: revision.get(), ..self.header_without_revision() }
+    }
+
+    /// Who answers: cluster, member and term.
+    pub fn header_without_revision(&self) -> ResponseHeader {
+        ResponseHeader {
+            cluster_id: self.identity.cluster_id,
+            member_id: self.identity.member_id,
+            revision: 0,
+            raft_term: self.term,
+        }
+    }
+
+    /// This cluster and member.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The term of the log.
+    pub fn term(&self) -> u64 {
+        self.term
+    }
+
+    /// The space quota in bytes; 0 for none.
+    pub fn quota_bytes(&self) -> u64 {
+        self.settings.quota.bytes()
+    }
+
+    /// Proposes a write whose form was checked.
+    ///
+    /// # Errors
+    /// [`ProposeError`].
+    pub(crate) async fn propose(&self, op: Op) -> Result<Answer, ProposeError> {
+        let time_unix_ms = (self.environment.wall_unix_ms)();
+        self.proposer.propose(LogEntry { time_unix_ms, user: String::new(), op: Some(op) }).await
+    }
+
+    /// Waits until a read of the store sees every write acknowledged before this call. On a single node
+    /// it does at once: what is acknowledged is published.
+    ///
+    /// # Errors
+    /// None yet; with several members, no leader or a timeout.
+    pub(crate) async fn barrier(&self) -> Result<(), ProposeError> {
+        Ok(())
+    }
+
+    /// A view for a read: linearizable, or at once.
+    pub(crate) async fn read(&self, serializable: bool) -> Result<View, ProposeError> {
+        if !serializable {
+            self.barrier().await?;
+        }
+        Ok(self.store.view())
+    }
+
+    /// Refuses a write that the quota has no room for, and raises the alarm.
+    pub(crate) async fn check_space(&self, op: &Op) -> Result<(), ProposeError> {
+        let view = self.store.view();
+        let used = view.logical_bytes();
+        let quota = self.settings.quota;
+        if quota.fits(op, used) {
+            return Ok(());
+        }
+        let overwrites = |put: &stentor_proto::etcdserverpb::PutRequest| {
+            view.pair_at(&put.key, view.revision()).is_ok_and(|pair| pair.is_some())
+        };
+        let overwrites_only = match op {
+            Op::Put(put) => overwrites(put),
+            Op::Txn(txn) => quota::all_puts(txn, &overwrites),
+            _ => false,
+        };
+        if overwrites_only && quota.fits_head_room(op, used) {
+            return Ok(());
+        }
+        self.raise(AlarmKind::NoSpace).await;
+        Err(EtcdError::NoSpace.into())
+    }
+
+    async fn raise(&self, kind: AlarmKind) {
+        let alarm = Alarm { member_id: self.identity.member_id, kind };
+        if self.store.view().all_alarms().any(|a| a == alarm) {
+            return;
+        }
+        warn!(alarm = kind.to_wire().as_str_name(), "an alarm is raised");
+        self.change_alarm(AlarmAction::Activate, alarm).await;
+    }
+
+    async fn change_alarm(&self, action: AlarmAction, alarm: Alarm) {
+        let request =
+            AlarmRequest { action: action.into(), member_id: alarm.member_id, alarm: alarm.kind.to_wire().into() };
+        if let Err(error) = self.propose(Op::Alarm(request)).await {
+            warn!(%error, "an alarm could not be changed");
+        }
+    }
+
+    /// Accepts a compaction and starts its space work.
+    ///
+    /// # Errors
+    /// `Compacted`, `FutureRev`; [`ProposeError`].
+    pub(crate) async fn compact(&self, revision: Revision) -> Result<Revision, ProposeError> {
+        self.compact_request(CompactionRequest { revision: revision.get(), physical: false }).await
+    }
+
+    /// As [`Node::compact`], from a request; a physical one waits for the space work.
+    pub(crate) async fn compact_request(&self, request: CompactionRequest) -> Result<Revision, ProposeError> {
+        let mut finished = self.compaction_finished.subscribe();
+        let (revision, physical) = (request.revision, request.physical);
+        let current = match self.propose(Op::Compact(request)).await? {
+            Answer::Compact(current) => current,
+            _ => Revision::ZERO,
+        };
+        let revision = Revision::new(revision).unwrap_or_default();
+        self.compactions.send_if_modified(|last| {
+            let is_newer = revision > *last;
+            *last = revision.max(*last);
+            is_newer
+        });
+        if physical {
+            // The node holds the sender.
+            let _ = finished.wait_for(|done| *done >= revision).await;
+        }
+        Ok(current)
+    }
+
+    /// Tells of accepted compactions.
+    pub(crate) fn compactions(&self) -> watch::Receiver<Revision> {
+        self.compactions.subscribe()
+    }
+
+    /// The space work of a compaction is done.
+    pub(crate) fn compaction_finished(self: &Arc<Self>, revision: Revision) {
+        self.compaction_finished.send_modify(|last| *last = revision.max(*last));
+        let own = Alarm { member_id: self.identity.member_id, kind: AlarmKind::NoSpace };
+        let view = self.store.view();
+        if self.settings.quota.is_well_above(view.logical_bytes()) && view.all_alarms().any(|a| a == own) {
+            info!("space is free again: the alarm is lifted");
+            let node = self.clone();
+            tokio::spawn(async move { node.change_alarm(AlarmAction::Deactivate, own).await });
+        }
+    }
+}
+
+/// The ids of this cluster and member: those in the store, else the configured ones, else random ones.
+fn identity(store: &Store, config: &Config, environment: &Environment) -> Result<Identity, StartError> {
+    if let Some(identity) = store.identity()? {
+        return Ok(identity);
+    }
+    let some_id = || (environment.random)().max(1);
+    let identity = Identity {
+        cluster_id: config.cluster_id.unwrap_or_else(some_id),
+        member_id: config.member_id.unwrap_or_else(some_id),
+    };
+    store.set_identity(&identity)?;
+    Ok(identity)
+}

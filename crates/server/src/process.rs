@@ -1,0 +1,116 @@
+//! The process: what `stentor` does between its command line and its end.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::config::{Config, Url};
+use crate::data_dir::{self, DataDirError};
+use crate::environment::Environment;
+use crate::logging;
+use crate::member::{Member, MemberError};
+use crate::metrics::Metrics;
+use crate::net::{App, Server, TcpAcceptor};
+use crate::version;
+
+/// What runs is waited for so long after the stop, then cut.
+const STOP_TIME: Duration = Duration::from_millis(900);
+
+/// Why the process ends with an error.
+#[derive(Debug, thiserror::Error)]
+enum RunError {
+    /// An address can't be listened on, a signal or a thread can't be set up.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    #[error(transparent)]
+    Member(#[from] MemberError),
+}
+
+/// Serves until SIGTERM or SIGINT. Status 0 after an orderly stop, 1 if it could not start.
+pub fn run(config: &Config, warnings: &[String]) -> ExitCode {
+    if let Err(error) = logging::init(&config.log) {
+        // There is no log to say it in.
+        eprintln!("stentor: cannot log: {error}");
+        return ExitCode::FAILURE;
+    }
+    for warning in warnings {
+        warn!("{warning}");
+    }
+    info!(
+        version = version::STENTOR_VERSION,
+        etcd_version = version::ETCD_VERSION,
+        name = config.name,
+        data_dir = %config.data_dir.display(),
+        "starting"
+    );
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("serve").build();
+    let ended = runtime.map_err(RunError::from).and_then(|runtime| {
+        let ended = runtime.block_on(serve(config));
+        // Calls that still block, a large read say, are not waited for.
+        runtime.shutdown_background();
+        ended
+    });
+    match ended {
+        Ok(()) => {
+            info!("stopped");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            error!(%error, "cannot serve");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(config: &Config) -> Result<(), RunError> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let metrics = Metrics::new(config.metrics);
+    // An address in use is told before the data is opened, which may take longer.
+    let client = bind(&config.listen_client_urls)?;
+    let client_http = bind(&config.listen_client_http_urls)?;
+    let metrics_only = bind(&config.listen_metrics_urls)?;
+
+    let engine = data_dir::open(&config.data_dir)?;
+    let stop = CancellationToken::new();
+    let member = Member::start(engine, config, Environment::system(), metrics.clone(), &stop)?;
+    let server = Server::new(config, metrics, stop.clone());
+    let client_app = if client_http.is_empty() { member.app() } else { member.grpc_app() };
+    attach(&server, client, &client_app);
+    attach(&server, client_http, &member.http_app());
+    attach(&server, metrics_only, &member.http_app());
+    member.set_serving(true).await;
+    info!(
+        revision = member.node.store.view().revision().get(),
+        cluster_id = format!("{:x}", member.node.identity().cluster_id),
+        member_id = format!("{:x}", member.node.identity().member_id),
+        urls = ?config.listen_client_urls.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "ready to serve client requests"
+    );
+
+    tokio::select! {
+        _ = terminate.recv() => info!(signal = "SIGTERM", "stopping"),
+        _ = interrupt.recv() => info!(signal = "SIGINT", "stopping"),
+    }
+    member.set_serving(false).await;
+    if !server.shutdown(STOP_TIME).await {
+        info!("calls that had not ended were cut");
+    }
+    member.ended().await;
+    Ok(())
+}
+
+fn bind(urls: &[Url]) -> std::io::Result<Vec<TcpAcceptor>> {
+    urls.iter().map(TcpAcceptor::bind).collect()
+}
+
+fn attach(server: &Server, listeners: Vec<TcpAcceptor>, app: &App) {
+    for listener in listeners {
+        server.serve(listener, app.clone());
+    }
+}

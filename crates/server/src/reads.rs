@@ -1,0 +1,84 @@
+//! How much of the store may be on its way to clients at once.
+//!
+//! A large read takes its answer's size in memory until the client has taken it. Reads beyond the budget
+//! wait, in order; small ones and writes don't take part.
+
+use std::sync::Arc;
+
+use stentor_mvcc::View;
+use stentor_proto::KeyRange;
+use stentor_proto::etcdserverpb::RangeRequest;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Bytes that answers in flight may hold.
+pub const ANSWER_BYTES: u64 = 512 << 20;
+
+/// Reads of no more than this are served at once and in place.
+pub const SMALL_BYTES: u64 = 64 << 10;
+
+/// The budget is counted in units, since a semaphore's permits are.
+const UNIT_BYTES: u64 = 4 << 10;
+
+/// What a pair takes in an answer beside its key and value.
+const PAIR_OVERHEAD: u64 = 64;
+
+/// The budget for large reads.
+#[derive(Clone, Debug)]
+pub struct ReadAdmission {
+    units: Arc<Semaphore>,
+}
+
+/// A part of the budget, free again when dropped.
+#[derive(Debug)]
+pub struct Admitted {
+    _units: Option<OwnedSemaphorePermit>,
+}
+
+impl ReadAdmission {
+    /// The whole budget, free.
+    pub fn new() -> ReadAdmission {
+        ReadAdmission { units: Arc::new(Semaphore::new((ANSWER_BYTES / UNIT_BYTES) as usize)) }
+    }
+
+    /// Waits for room for an answer of about `bytes`. A larger one than the budget gets it all, alone.
+    pub async fn admit(&self, bytes: u64) -> Admitted {
+        if bytes <= SMALL_BYTES {
+            return Admitted { _units: None };
+        }
+        let units = bytes.div_ceil(UNIT_BYTES).min(ANSWER_BYTES / UNIT_BYTES) as u32;
+        // The semaphore is never closed.
+        Admitted { _units: self.units.clone().acquire_many_owned(units).await.ok() }
+    }
+
+    /// Bytes in flight now.
+    pub fn in_flight_bytes(&self) -> u64 {
+        ANSWER_BYTES - self.units.available_permits() as u64 * UNIT_BYTES
+    }
+}
+
+impl Default for ReadAdmission {
+    fn default() -> ReadAdmission {
+        ReadAdmission::new()
+    }
+}
+
+/// About how many bytes the answer to a request takes, from what is cheap to know.
+pub fn estimate(view: &View, request: &RangeRequest) -> u64 {
+    if request.count_only {
+        return 0;
+    }
+    let range = KeyRange::from_wire(request.key.clone(), request.range_end.clone());
+    if range.single().is_some() {
+        return SMALL_BYTES;
+    }
+    let count = view.count(&range);
+    // With a sort or a filter everything is read first.
+    let filtered = request.min_mod_revision != 0
+        || request.max_mod_revision != 0
+        || request.min_create_revision != 0
+        || request.max_create_revision != 0;
+    let limit = u64::try_from(request.limit).ok().filter(|n| *n > 0 && request.sort_order == 0 && !filtered);
+    let pairs = limit.unwrap_or(u64::MAX).min(count);
+    let average = view.logical_bytes() / view.keys().max(1);
+    pairs.saturating_mul(average + PAIR_OVERHEAD)
+}

@@ -1,0 +1,126 @@
+//! Maintenance: state, hashes, alarms, snapshots and space.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::Stream;
+use stentor_mvcc::Answer;
+use stentor_proto::etcdserverpb::alarm_request::AlarmAction;
+use stentor_proto::etcdserverpb::maintenance_server::Maintenance;
+use stentor_proto::etcdserverpb::{
+    AlarmMember, AlarmRequest, AlarmResponse, DefragmentRequest, DefragmentResponse, DowngradeInfo, DowngradeRequest,
+    DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest, HashResponse, MoveLeaderRequest, MoveLeaderResponse,
+    SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse,
+};
+use stentor_proto::storagepb::log_entry::Op;
+use stentor_proto::{EtcdError, Revision};
+use tonic::{Request, Response, Status};
+use tracing::info;
+
+use super::status::{not_built, of_propose, of_stopping, of_store};
+use crate::node::Node;
+use crate::version;
+
+/// The service Maintenance.
+#[derive(Clone)]
+pub struct MaintenanceService {
+    node: Arc<Node>,
+}
+
+impl MaintenanceService {
+    /// Serves from `node`.
+    pub fn new(node: Arc<Node>) -> MaintenanceService {
+        MaintenanceService { node }
+    }
+}
+
+/// An alarm as Status tells it.
+fn alarm_text(alarm: &AlarmMember) -> String {
+    format!("memberID:{} alarm:{}", alarm.member_id, alarm.alarm().as_str_name())
+}
+
+#[tonic::async_trait]
+impl Maintenance for MaintenanceService {
+    async fn alarm(&self, request: Request<AlarmRequest>) -> Result<Response<AlarmResponse>, Status> {
+        let request = request.into_inner();
+        let (alarms, revision) = if request.action() == AlarmAction::Get {
+            let view = self.node.read(false).await.map_err(of_propose)?;
+            (view.alarms(&request), view.revision())
+        } else {
+            let answer = self.node.propose(Op::Alarm(request)).await.map_err(of_propose)?;
+            let alarms = if let Answer::Alarm(alarms) = answer { alarms } else { Vec::new() };
+            (alarms, self.node.store.view().revision())
+        };
+        let alarms = alarms.into_iter().map(AlarmMember::from).collect();
+        Ok(Response::new(AlarmResponse { header: Some(self.node.header(revision)), alarms }))
+    }
+
+    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+        let view = self.node.store.view();
+        let sizes = self.node.store.sizes().map_err(of_store)?;
+        let alarms = view.all_alarms().map(AlarmMember::from);
+        Ok(Response::new(StatusResponse {
+            header: Some(self.node.header(view.revision())),
+            version: version::ETCD_VERSION.to_owned(),
+            db_size: sizes.total as i64,
+            leader: self.node.identity().member_id,
+            raft_index: view.applied().index,
+            raft_term: self.node.term(),
+            raft_applied_index: view.applied().index,
+            errors: alarms.map(|alarm| alarm_text(&alarm)).collect(),
+            db_size_in_use: view.logical_bytes() as i64,
+            is_learner: false,
+            storage_version: version::CLUSTER_VERSION.to_owned(),
+            db_size_quota: self.node.quota_bytes() as i64,
+            downgrade_info: Some(DowngradeInfo::default()),
+        }))
+    }
+
+    async fn hash(&self, _: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
+        let view = self.node.store.view();
+        let header = Some(self.node.header(view.revision()));
+        let hash = self.node.environment.workers.blocking(move || view.hash_engine());
+        let hash = hash.await.map_err(of_stopping)?.map_err(of_store)?;
+        Ok(Response::new(HashResponse { header, hash }))
+    }
+
+    async fn hash_kv(&self, request: Request<HashKvRequest>) -> Result<Response<HashKvResponse>, Status> {
+        let revision = request.into_inner().revision;
+        let view = self.node.store.view();
+        let hash = self.node.environment.workers.blocking(move || view.hash_kv(revision));
+        let hash = hash.await.map_err(of_stopping)?.map_err(of_store)?;
+        Ok(Response::new(HashKvResponse {
+            // The revision hashed, not a newer one: members are compared by it.
+            header: Some(self.node.header(hash.revision)),
+            hash: hash.hash,
+            compact_revision: hash.compacted.map_or(-1, Revision::get),
+            hash_revision: hash.revision.get(),
+        }))
+    }
+
+    type SnapshotStream = Pin<Box<dyn Stream<Item = Result<SnapshotResponse, Status>> + Send>>;
+
+    async fn snapshot(&self, _: Request<SnapshotRequest>) -> Result<Response<Self::SnapshotStream>, Status> {
+        Err(not_built("Maintenance.Snapshot"))
+    }
+
+    async fn defragment(&self, _: Request<DefragmentRequest>) -> Result<Response<DefragmentResponse>, Status> {
+        let store = self.node.store.clone();
+        info!("defragmentation starts");
+        let done = self.node.environment.workers.blocking(move || store.defragment());
+        done.await.map_err(of_stopping)?.map_err(of_store)?;
+        info!("defragmentation is done");
+        Ok(Response::new(DefragmentResponse::default()))
+    }
+
+    async fn move_leader(&self, request: Request<MoveLeaderRequest>) -> Result<Response<MoveLeaderResponse>, Status> {
+        if request.into_inner().target_id != self.node.identity().member_id {
+            return Err(EtcdError::BadLeaderTransferee.into());
+        }
+        Ok(Response::new(MoveLeaderResponse::default()))
+    }
+
+    async fn downgrade(&self, _: Request<DowngradeRequest>) -> Result<Response<DowngradeResponse>, Status> {
+        Err(not_built("Maintenance.Downgrade"))
+    }
+}

@@ -1,0 +1,33 @@
+//! The gRPC services: each call is checked, handed to the core, and answered. No rule of the store lives
+//! here.
+
+mod auth;
+mod cluster;
+mod election;
+mod kv;
+mod lease;
+mod lock;
+mod maintenance;
+pub(crate) mod range;
+mod range_stream;
+mod status;
+pub mod watch;
+
+pub use auth::AuthService;
+pub use cluster::{ClusterService, Members};
+pub use election::ElectionService;
+pub use kv::KvService;
+pub use lease::LeaseService;
+pub use lock::LockService;
+pub use maintenance::MaintenanceService;
+
+use stentor_proto::Revision;
+use stentor_proto::etcdserverpb::ResponseHeader;
+
+use crate::node::Node;
+
+/// Says in a header, which has the revision alone, who answers.
+fn sign(node: &Node, header: &mut Option<ResponseHeader>) {
+    let revision = header.as_ref().map_or(0, |h| h.revision);
+    *header = Some(node.header(Revision::new(revision).unwrap_or_default()));
+}
