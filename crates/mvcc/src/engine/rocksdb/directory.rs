@@ -145,8 +145,7 @@ fn parse_format(content: &[u8]) -> Option<u32> {
 }
 
 fn lock(path: &Path) -> Result<File, EngineError> {
-    // RocksDB has a lock of its own, but a second opening renames the first one's info log before it
-    // gets there.
+    // RocksDB's own lock comes too late: what is done before it would meet an open database.
     let file = File::open(path).map_err(|e| io_error("open", path, &e))?;
     match file.try_lock() {
         Ok(()) => Ok(file),

@@ -7,16 +7,26 @@ use ::rocksdb::ErrorKind;
 
 use super::super::EngineError;
 
-/// RocksDB gives a kind and, for the causes below, the system's text only.
 pub(super) fn engine_error(error: ::rocksdb::Error) -> EngineError {
-    let kind = error.kind();
-    let text = error.into_string();
+    from_text(error.into_string())
+}
+
+/// A write was not begun, since too much is in memory or in tables that overlap.
+pub(super) fn is_stall(error: &::rocksdb::Error) -> bool {
+    error.kind() == ErrorKind::Incomplete && error.as_ref().contains("Write stall")
+}
+
+/// RocksDB's errors are texts: they begin with its kind and have the system's words in them.
+pub(super) fn from_text(text: String) -> EngineError {
     let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    match kind {
-        ErrorKind::Corruption => EngineError::Corrupt(text),
-        _ if says(&["No space left on device", "Disk quota exceeded", "File too large"]) => EngineError::Full(text),
-        ErrorKind::IOError if says(&["While lock file", "lock hold by current process"]) => EngineError::Locked(text),
-        _ => EngineError::Io(text),
+    if text.starts_with("Corruption") {
+        EngineError::Corrupt(text)
+    } else if says(&["No space left on device", "Disk quota exceeded", "File too large"]) {
+        EngineError::Full(text)
+    } else if says(&["While lock file", "lock hold by current process"]) {
+        EngineError::Locked(text)
+    } else {
+        EngineError::Io(text)
     }
 }
 

@@ -2,12 +2,14 @@
 
 mod directory;
 mod errors;
+mod log;
 mod options;
 mod read;
 
 use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use ::rocksdb::properties::{BACKGROUND_ERRORS, CUR_SIZE_ALL_MEM_TABLES, ESTIMATE_LIVE_DATA_SIZE, SIZE_ALL_MEM_TABLES};
 use ::rocksdb::{ColumnFamily, CompactOptions, DB, FlushOptions, ReadOptions, ReadTier, WriteBatch, WriteOptions};
@@ -15,11 +17,15 @@ use bytes::Bytes;
 
 use super::{Batch, Durability, Engine, EngineError, Family, Op, Read, Sizes};
 use directory::Directory;
-use errors::engine_error;
+use errors::{engine_error, is_stall};
+use log::BackgroundError;
 pub use options::Options;
 use options::family_name;
 
 const FAMILIES: [Family; 2] = [Family::History, Family::Meta];
+
+/// How long a write that has to wait looks away at most.
+const LONGEST_PAUSE: Duration = Duration::from_millis(16);
 
 /// The engine on disk.
 ///
@@ -52,6 +58,7 @@ pub struct RocksDbEngine {
     persisted: AtomicU64,
     /// Why writes are refused.
     failed: OnceLock<String>,
+    background: BackgroundError,
     /// Declared last: its lock is held until the database is closed.
     directory: Directory,
 }
@@ -62,17 +69,25 @@ impl RocksDbEngine {
     /// [`EngineError::Locked`] if it is open already, here or in another process; [`EngineError::TooNew`]
     /// and [`EngineError::Corrupt`] if it is not for this version to read.
     pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<RocksDbEngine, EngineError> {
-        RocksDbEngine::open_with(path.as_ref(), options, &options.database())
+        RocksDbEngine::open_with(path.as_ref(), options, options.database())
     }
 
-    fn open_with(path: &Path, options: &Options, database: &::rocksdb::Options) -> Result<RocksDbEngine, EngineError> {
+    fn open_with(
+        path: &Path,
+        options: &Options,
+        mut database: ::rocksdb::Options,
+    ) -> Result<RocksDbEngine, EngineError> {
         let directory = Directory::open(path)?;
-        let db = DB::open_cf_descriptors(database, directory.path(), options.families()).map_err(engine_error)?;
+        let background = BackgroundError::default();
+        database.set_info_logger(background.logger());
+        let db = DB::open_cf_descriptors(&database, directory.path(), options.families()).map_err(engine_error)?;
         let log = options.write_ahead_log;
         let write_options = |sync| {
             let mut options = WriteOptions::default();
             options.set_sync(sync && log);
             options.disable_wal(!log);
+            // RocksDB would wait for ever if what it waits for failed: `put_batch` waits.
+            options.set_no_slowdown(true);
             // History's keys come in order: each finds its place in the memtable next to the last one.
             options.set_memtable_insert_hint_per_batch(true);
             options
@@ -86,6 +101,7 @@ impl RocksDbEngine {
             written: AtomicU64::new(0),
             persisted: AtomicU64::new(0),
             failed: OnceLock::new(),
+            background,
             directory,
         })
     }
@@ -146,10 +162,7 @@ impl RocksDbEngine {
     fn check_background(&self) -> Result<(), EngineError> {
         match self.property(None, BACKGROUND_ERRORS)? {
             0 => Ok(()),
-            count => {
-                let log = self.directory.path().join("LOG");
-                Err(EngineError::Io(format!("{count} errors in the background; {} says which", log.display())))
-            }
+            _ => Err(self.background.get()),
         }
     }
 
@@ -165,7 +178,20 @@ impl RocksDbEngine {
         FAMILIES.iter().map(|family| self.property(Some(*family), name)).sum()
     }
 
-    fn batch(&self, batch: &Batch) -> Result<WriteBatch, EngineError> {
+    /// Writes a batch. Waits as long as tables are written more slowly than memtables fill up.
+    fn put_batch(&self, batch: &Batch, options: &WriteOptions) -> Result<(), EngineError> {
+        let mut pause = Duration::from_millis(1);
+        loop {
+            self.check_background()?;
+            match self.db.write_opt(self.encode(batch)?, options) {
+                Err(error) if is_stall(&error) => std::thread::sleep(pause),
+                result => return result.map_err(engine_error),
+            }
+            pause = (2 * pause).min(LONGEST_PAUSE);
+        }
+    }
+
+    fn encode(&self, batch: &Batch) -> Result<WriteBatch, EngineError> {
         let (history, meta) = (self.family(Family::History)?, self.family(Family::Meta)?);
         let handle = |family| match family {
             Family::History => history,
@@ -186,14 +212,11 @@ impl RocksDbEngine {
 impl Engine for RocksDbEngine {
     fn write(&self, batch: Batch, durability: Durability) -> Result<(), EngineError> {
         self.writing(|| {
-            self.check_background()?;
-            let by_log = self.log && durability == Durability::Synced && !batch.is_empty();
-            if by_log {
-                let writes = self.batch(&batch)?;
-                return self.persisting(|| self.db.write_opt(writes, &self.synced).map_err(engine_error));
+            if self.log && durability == Durability::Synced && !batch.is_empty() {
+                return self.persisting(|| self.put_batch(&batch, &self.synced));
             }
             if !batch.is_empty() {
-                self.db.write_opt(self.batch(&batch)?, &self.buffered).map_err(engine_error)?;
+                self.put_batch(&batch, &self.buffered)?;
                 self.written.fetch_add(1, Ordering::SeqCst);
             }
             match durability {
@@ -260,7 +283,7 @@ mod tests {
         let options = Options::default();
         let mut database = options.database();
         database.enable_statistics();
-        let engine = RocksDbEngine::open_with(directory.path(), &options, &database).unwrap();
+        let engine = RocksDbEngine::open_with(directory.path(), &options, database.clone()).unwrap();
         let write = |thread: u64, n: u64| {
             let mut batch = Batch::default();
             batch.put(Family::History, format!("{thread}/{n}"), "value");

@@ -1,10 +1,13 @@
 //! How RocksDB is set up, and why.
 
 use ::rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, LogLevel, Options as DbOptions,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, Options as DbOptions,
 };
 
 use super::super::Family;
+
+/// Overlapping tables, at most: each one more makes reads slower.
+const L0_STOP: i32 = 36;
 
 /// What a user of the engine chooses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +60,8 @@ impl Options {
         // The end of a scan must not delete files on the reader's time.
         options.set_avoid_unnecessary_blocking_io(true);
         options.set_max_manifest_file_size(8 << 20);
-        self.info_log(&mut options);
+        options.set_stats_dump_period_sec(0);
+        options.set_stats_persist_period_sec(0);
         if self.write_ahead_log {
             // The family with few writes would keep the log of the other one for ever.
             options.set_max_total_wal_size(3 * self.memtable_bytes as u64);
@@ -73,14 +77,6 @@ impl Options {
             options.set_atomic_flush(true);
         }
         options
-    }
-
-    fn info_log(&self, options: &mut DbOptions) {
-        options.set_log_level(LogLevel::Info);
-        options.set_max_log_file_size(1 << 20);
-        options.set_keep_log_file_num(4);
-        options.set_stats_dump_period_sec(0);
-        options.set_stats_persist_period_sec(0);
     }
 
     /// The families with their settings.
@@ -117,6 +113,10 @@ fn family_options(cache: &Cache, memtable_bytes: usize) -> DbOptions {
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_write_buffer_size(memtable_bytes.max(64 << 10));
     options.set_max_write_buffer_number(3);
+    // Writes wait when they must, and are not slowed down before: waiting is done by the engine.
+    options.set_level_zero_slowdown_writes_trigger(L0_STOP);
+    options.set_level_zero_stop_writes_trigger(L0_STOP);
+    options.set_soft_pending_compaction_bytes_limit(0);
     // A table of which half is deletions is compacted without being asked.
     options.add_compact_on_deletion_collector_factory(4096, 2048, 0.5);
     options

@@ -3,6 +3,8 @@
 mod behaviour;
 mod memory;
 mod model;
+#[cfg(all(feature = "rocksdb", unix))]
+mod processes;
 #[cfg(feature = "rocksdb")]
 mod rocksdb;
 
