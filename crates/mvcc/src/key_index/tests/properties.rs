@@ -74,16 +74,13 @@ fn nodes_stay_full_while_keys_come_and_go() {
         // Mostly keys of three to seven bytes, so that nodes are split by number and by bytes, and some that
         // fill a node alone. More come than go for a while, then the other way round.
         let n: u32 = rng.random_range(0..3_000);
-        let key = format!("{n:0width$}", width = 3 + n as usize % 5) + if n % 10 == 0 { &long } else { "" };
+        let key = format!("{n:0width$}", width = 3 + n as usize % 5) + if n.is_multiple_of(10) { &long } else { "" };
         if rng.random_bool(if revision / 1_000 % 2 == 0 { 0.85 } else { 0.35 }) {
             index.put(key.as_bytes(), id(revision, 0));
         } else {
-            for key in index
-                .range(&KeyRange::from_key(key), Revision::MAX)
-                .take(2)
-                .map(|(k, _)| k.to_vec())
-                .collect::<Vec<_>>()
-            {
+            let live = index.range(&KeyRange::from_key(key), Revision::MAX);
+            let next: Vec<_> = live.take(2).map(|(key, _)| key.to_vec()).collect();
+            for key in next {
                 index.delete(&key, id(revision, 0)).unwrap();
                 index.compact_key(&key, rev(revision + 1));
             }

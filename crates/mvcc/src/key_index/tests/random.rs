@@ -1,4 +1,5 @@
-//! Random changes, compactions and views, compared with the model after each.
+//! Random changes, compactions and views, compared with the model after each. `STENTOR_CASES` sets the
+//! number of cases, `STENTOR_SEED` the first one's seed.
 
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -17,16 +18,20 @@ const DEFAULT_CASES: u64 = 200;
 
 #[test]
 fn agrees_with_the_model() {
-    let cases = std::env::var("STENTOR_CASES").map_or(DEFAULT_CASES, |n| n.parse().unwrap());
+    let number = |name, default| std::env::var(name).map_or(default, |n| n.parse::<u64>().unwrap());
+    let (cases, first) = (number("STENTOR_CASES", DEFAULT_CASES), number("STENTOR_SEED", 0));
     let mut seen = Seen::default();
-    for seed in 0..cases {
+    for seed in first..first + cases {
         let mut case = Case::new(seed);
         case.run(&mut seen);
     }
-    for point in POINTS {
-        assert!(times(point) > 0, "{point:?} was never reached");
+    // Fewer are for replaying one that failed.
+    if cases >= DEFAULT_CASES {
+        for point in POINTS {
+            assert!(times(point) > 0, "{point:?} was never reached");
+        }
+        assert!(seen.all(), "{seen:?}");
     }
-    assert!(seen.all(), "{seen:?}");
 }
 
 /// What the cases came by that the index itself does not know of.
@@ -173,7 +178,9 @@ impl Case {
             if self.rng.random_bool(0.1) {
                 self.index.compact_key(&key, compact);
             }
-            check(&self.index, &self.limits.0);
+            if self.rng.random_bool(0.2) {
+                check(&self.index, &self.limits.0);
+            }
             let last = self.model.change_at(&key, compact);
             seen.tombstones_kept += u64::from(last.is_some_and(|last| last.generation.is_none()));
         }
