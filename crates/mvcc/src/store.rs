@@ -166,22 +166,14 @@ impl Store {
             return Err(failed.clone());
         }
         let base = self.published.load_full();
-        // Its nodes are shared with the published view already, so keeping it costs nothing.
-        let before = writer.index.clone();
-        let mut group = Group::new(&base, mem::take(&mut writer.index));
-        let outcomes: Result<Vec<Outcome>, Error> = entries.iter().map(|e| group.evaluate(e)).collect();
-        let outcomes = match outcomes {
-            Ok(outcomes) => outcomes,
-            Err(error) => {
-                // Reading failed, nothing was written: the store stays where it was.
-                writer.index = before;
-                return Err(error);
-            }
-        };
+        // On a copy, which costs nothing: whatever ends the group early, be it a panic, leaves the index as
+        // it was.
+        let mut group = Group::new(&base, writer.index.clone());
+        // Reading may fail; nothing was written then, and the store stays where it was.
+        let outcomes = entries.iter().map(|e| group.evaluate(e)).collect::<Result<Vec<Outcome>, Error>>()?;
         let applied = last.unwrap_or(LogPosition { index: base.applied.index + entries.len() as u64, ..base.applied });
         let batch = batch_of(&group, &base, applied);
         if let Err(error) = base.engine.write(batch, self.options.durability) {
-            writer.index = before;
             writer.failed = Some(error.clone().into());
             return Err(error.into());
         }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use prost::Message;
 use stentor_mvcc::engine::{Engine, Family};
 use stentor_mvcc::{ChangeId, LeaseId, Record, View};
-use stentor_proto::etcdserverpb::RangeRequest;
+use stentor_proto::etcdserverpb::{RangeRequest, RangeResponse, ResponseHeader};
 use stentor_proto::{EtcdError, Revision};
 
 use super::world::{Checked, refusal};
@@ -70,6 +71,13 @@ pub(crate) fn range(view: &View, request: &RangeRequest, expected: &Result<Found
     }
     let found = found.map(|(found, _)| found);
     ensure!(found == *expected, "{request:#?} found {found:#?}, not {expected:#?}");
+    let encoded = refusal(view.range_encoded(request, &ResponseHeader::default(), 0))?;
+    let decoded = match encoded {
+        Ok(bytes) => Ok(RangeResponse::decode(&bytes[..]).map_err(|e| e.to_string())?),
+        Err(error) => Err(error),
+    };
+    let decoded = decoded.map(|r| Found { kvs: r.kvs, more: r.more, count: r.count });
+    ensure!(decoded == *expected, "{request:#?} is encoded as {decoded:#?}, not {expected:#?}");
     Ok(())
 }
 
