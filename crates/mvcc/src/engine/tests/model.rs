@@ -1,6 +1,7 @@
 //! Random operations on an engine beside a model of it.
 //!
-//! `STENTOR_CASES` sets the number of cases, `STENTOR_SEED` the first one's seed.
+//! `STENTOR_CASES` sets the number of cases in memory, `STENTOR_ROCKSDB_CASES` on RocksDB, `STENTOR_SEED`
+//! the first one's seed.
 
 use std::collections::BTreeMap;
 
@@ -221,8 +222,8 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 /// Runs cases on new hosts, and demands that each of the things was done.
-fn run<L: Lab>(cases: u64, new_lab: impl Fn() -> L, things: &[&str]) {
-    let cases = number("STENTOR_CASES").unwrap_or(cases);
+fn run<L: Lab>(variable: &str, cases: u64, new_lab: impl Fn() -> L, things: &[&str]) {
+    let cases = number(variable).unwrap_or(cases);
     let first = number("STENTOR_SEED").unwrap_or(1);
     let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
     for seed in first..first + cases {
@@ -246,19 +247,19 @@ const EVERYWHERE: [&str; 10] =
 
 #[test]
 fn memory() {
-    run(500, Disk::new, &[&EVERYWHERE[..], &["crash", "write-back"]].concat());
+    run("STENTOR_CASES", 500, Disk::new, &[&EVERYWHERE[..], &["crash", "write-back"]].concat());
 }
 
 #[cfg(feature = "rocksdb")]
 #[test]
 fn rocksdb_with_log() {
     use super::super::rocksdb::Options;
-    run(15, || super::rocksdb::Directory::new(Options::default()), &EVERYWHERE);
+    run("STENTOR_ROCKSDB_CASES", 15, || super::rocksdb::Directory::new(Options::default()), &EVERYWHERE);
 }
 
 #[cfg(feature = "rocksdb")]
 #[test]
 fn rocksdb_replayed() {
     use super::super::rocksdb::Options;
-    run(15, || super::rocksdb::Directory::new(Options::replayed()), &EVERYWHERE);
+    run("STENTOR_ROCKSDB_CASES", 15, || super::rocksdb::Directory::new(Options::replayed()), &EVERYWHERE);
 }
