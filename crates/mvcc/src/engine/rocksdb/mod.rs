@@ -5,6 +5,7 @@ mod errors;
 mod log;
 mod options;
 mod read;
+mod torn;
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -12,7 +13,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ::rocksdb::properties::{BACKGROUND_ERRORS, CUR_SIZE_ALL_MEM_TABLES, ESTIMATE_LIVE_DATA_SIZE, SIZE_ALL_MEM_TABLES};
-use ::rocksdb::{ColumnFamily, CompactOptions, DB, FlushOptions, ReadOptions, ReadTier, WriteBatch, WriteOptions};
+use ::rocksdb::{
+    ColumnFamily, CompactOptions, DB, DBRecoveryMode, FlushOptions, ReadOptions, ReadTier, WriteBatch, WriteOptions,
+};
 use bytes::Bytes;
 
 use super::{Batch, Durability, Engine, EngineError, Family, Op, Read, Sizes};
@@ -80,7 +83,17 @@ impl RocksDbEngine {
         let directory = Directory::open(path)?;
         let background = BackgroundError::default();
         database.set_info_logger(background.logger());
-        let db = DB::open_cf_descriptors(&database, directory.path(), options.families()).map_err(engine_error)?;
+        let open = |database: &::rocksdb::Options| {
+            DB::open_cf_descriptors(database, directory.path(), options.families()).map_err(engine_error)
+        };
+        let db = match open(&database) {
+            Err(EngineError::Corrupt(error)) if torn::is_torn(directory.path())? => {
+                tracing::warn!(error, "the end of the log was torn by a crash before it was synced: it is dropped");
+                database.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+                open(&database)?
+            }
+            result => result?,
+        };
         let log = options.write_ahead_log;
         let write_options = |sync| {
             let mut options = WriteOptions::default();

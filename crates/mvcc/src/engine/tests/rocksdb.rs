@@ -151,24 +151,58 @@ fn damage_in_a_table_is_found_and_ends_writing() {
     assert!(matches!(write, Err(EngineError::Failed(_))), "{write:?}");
 }
 
+impl Directory {
+    /// The log that is written to, and its length.
+    fn log(&self) -> (PathBuf, u64) {
+        let logs = self.files(".log").into_iter().map(|path| (fs::metadata(&path).unwrap().len(), path));
+        let (length, path) = logs.max().unwrap();
+        (path, length)
+    }
+
+    fn write_to_log(&self, offset: u64, content: &[u8]) {
+        let log = fs::File::options().write(true).open(self.log().0).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&log, content, offset).unwrap();
+    }
+}
+
 #[test]
-fn a_damaged_log_is_refused_and_a_torn_one_is_not() {
+fn a_damaged_log_is_refused() {
     let directory = Directory::new(Options::default());
     let engine = directory.engine().unwrap();
     write_numbers(&engine, 100);
-    let (damaged, torn) = (directory.copy(), directory.copy());
-    let log = |directory: &Directory| {
-        let logs = directory.files(".log");
-        let log = logs.into_iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
-        (fs::metadata(&log).unwrap().len(), log)
-    };
-    let (length, path) = log(&damaged);
-    flip(&path, length as usize / 2);
-    assert!(matches!(damaged.refusal(), EngineError::Corrupt(_)));
-    let (length, path) = log(&torn);
-    fs::File::options().write(true).open(path).unwrap().set_len(length - 50).unwrap();
-    let engine = torn.engine().unwrap();
-    assert_eq!(keys(&engine, History, "", None).split(' ').count(), 99);
+    for part in [2, 10, 99] {
+        let damaged = directory.copy();
+        let (path, length) = damaged.log();
+        flip(&path, (length * part / 100) as usize);
+        assert!(matches!(damaged.refusal(), EngineError::Corrupt(_)), "at {part} %");
+    }
+}
+
+#[test]
+fn a_torn_log_keeps_what_is_before_the_tear() {
+    let directory = Directory::new(Options::default());
+    let engine = directory.engine().unwrap();
+    write_numbers(&engine, 100);
+    let before = directory.log().1;
+    let large: String = (0..40_000).map(|n| char::from(b'a' + (n % 26) as u8)).collect();
+    engine.write(puts(History, &[("large", &large)]), Durability::Synced).unwrap();
+    let after = directory.log().1;
+    let expected = keys(&directory.copy().engine().unwrap(), History, "", Some("large"));
+    assert_eq!(expected.split(' ').count(), 100);
+
+    // The file ends early.
+    for length in [before + 1, before + 1000, after - 1] {
+        let torn = directory.copy();
+        fs::File::options().write(true).open(torn.log().0).unwrap().set_len(length).unwrap();
+        assert_eq!(keys(&torn.engine().unwrap(), History, "", None), expected, "{before} {length} {after}");
+    }
+    // Its end was written, and something before the end was not.
+    let page = |offset: u64| offset.next_multiple_of(4096);
+    for offset in [page(before), page(before) + 8192, page(after) - 8192] {
+        let torn = directory.copy();
+        torn.write_to_log(offset, &[0; 4096]);
+        assert_eq!(keys(&torn.engine().unwrap(), History, "", None), expected, "{before} {offset} {after}");
+    }
 }
 
 #[test]
