@@ -7,6 +7,7 @@ mod record;
 mod tests;
 mod time;
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::sync::Arc;
@@ -46,10 +47,12 @@ fn install_panic_hook(logger: Logger) {
             .unwrap_or_else(|| "unknown".to_owned());
         let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
         let caller = info.location().map(|at| record::caller(at.file(), at.line())).unwrap_or_default();
-        let record = Record::new("fatal", caller, "panic: the process ends")
-            .with("error", why)
-            .with("thread", thread)
-            .with("backtrace", std::backtrace::Backtrace::capture().to_string());
+        let mut record =
+            Record::new("fatal", caller, "panic: the process ends").with("error", why).with("thread", thread);
+        let backtrace = Backtrace::capture();
+        if backtrace.status() == BacktraceStatus::Captured {
+            record = record.with("backtrace", backtrace.to_string());
+        }
         logger.write(&record);
         std::process::abort();
     }));

@@ -77,3 +77,32 @@ fn a_full_disk_is_borne() {
     let subscriber = tracing_subscriber::registry().with(Logger::open(&config).unwrap());
     tracing::subscriber::with_default(subscriber, || tracing::info!("lost"));
 }
+
+/// A panic in any thread is one line of the log and the end of the process. Runs itself as the process.
+#[test]
+fn a_panic_is_one_line_and_the_end() {
+    const LOG: &str = "STENTOR_TEST_PANIC_LOG";
+    if let Some(path) = std::env::var_os(LOG) {
+        let outputs = vec![LogOutput::File(path.into())];
+        init(&LogConfig { level: LogLevel::Info, format: LogFormat::Json, outputs }).unwrap();
+        let _ = std::thread::Builder::new().name("worker".into()).spawn(|| panic!("two\nlines")).unwrap().join();
+        unreachable!("the process has ended");
+    }
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let name = concat!(module_path!(), "::a_panic_is_one_line_and_the_end");
+    let (_, name) = name.split_once("::").unwrap();
+    let ended = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([name, "--exact", "--nocapture"])
+        .env(LOG, log.path())
+        .output()
+        .unwrap();
+    assert!(!ended.status.success() && ended.status.code().is_none(), "by a signal: {:?}", ended.status);
+    let text = std::fs::read_to_string(log.path()).unwrap();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        (&line["level"], &line["error"], &line["thread"]),
+        (&"fatal".into(), &"two\nlines".into(), &"worker".into())
+    );
+    assert!(line["caller"].as_str().unwrap().starts_with("logging/tests.rs:"), "{line}");
+}
