@@ -15,8 +15,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use tracing::{error, warn};
 
-use crate::metrics::Metrics;
 use crate::lessor::Lessor;
+use crate::metrics::Metrics;
 
 /// Writes that may wait to be applied; more are refused with "too many requests".
 pub const MAX_PENDING: usize = 5_000;

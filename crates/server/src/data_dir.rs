@@ -11,7 +11,7 @@ const STORE: &str = "store";
 
 /// Why the data directory can't be used.
 #[derive(Debug, thiserror::Error)]
-pub enum DataDirError {
+pub(crate) enum DataDirError {
     /// It can't be created or read.
     #[error("cannot use the data directory {path}: {cause}")]
     Directory {
@@ -35,7 +35,7 @@ pub enum DataDirError {
 ///
 /// # Errors
 /// [`DataDirError`]; another process that has it open is one of them.
-pub fn open(path: &Path) -> Result<Arc<dyn Engine>, DataDirError> {
+pub(crate) fn open(path: &Path) -> Result<Arc<dyn Engine>, DataDirError> {
     let failed = |cause| DataDirError::Directory { path: path.to_path_buf(), cause };
     create_private(path).map_err(failed)?;
     if path.join("member").join("snap").is_dir() {

@@ -5,12 +5,12 @@
 //! workers and network are parameters ([`environment::Environment`], [`net::Listener`]).
 
 // The process and what it is told.
+pub mod config;
 #[cfg(all(feature = "binary", feature = "rocksdb"))]
 mod data_dir;
+pub mod logging;
 #[cfg(all(feature = "binary", feature = "rocksdb"))]
 pub mod process;
-pub mod config;
-pub mod logging;
 pub mod version;
 
 // One member: its services and its health, on connections.
@@ -22,11 +22,11 @@ pub mod rpc;
 mod services;
 
 // A write's way, from the service to the store and back; and what else the core does.
-pub mod node;
 pub mod apply;
-pub mod log_entry;
 mod compactor;
 mod lessor;
+pub mod log_entry;
+pub mod node;
 mod quota;
 pub mod reads;
 

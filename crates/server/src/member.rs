@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use stentor_mvcc::engine::Engine;
 use stentor_mvcc::{AlarmKind, Commit, Observer, View};
 use stentor_proto::etcdserverpb::RangeRequest;
+use stentor_watch::{Hub, HubOptions};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
@@ -18,6 +19,7 @@ use crate::metrics::Metrics;
 use crate::net::App;
 use crate::node::{Node, Running, StartError};
 use crate::rpc::Members;
+use crate::rpc::watch::WatchService;
 use crate::services;
 
 /// Why a member could not start.
@@ -59,7 +61,9 @@ impl Member {
     ) -> Result<Member, MemberError> {
         let (node, running) = Node::start(engine, config, environment, metrics.clone(), stop)?;
         let members = Members::single(&node, config);
-        let (routes, health) = services::routes(&node, members, stop)?;
+        let hub = Hub::follow(&node.store, HubOptions::default());
+        let watch = WatchService::new(&node, hub, config, stop.clone());
+        let (routes, health) = services::routes(&node, members, watch, stop)?;
         let probe = Arc::new(MemberProbe { node: node.clone(), is_serving: AtomicBool::new(false) });
         let gauges = Arc::new(Gauges { metrics: metrics.clone(), node: node.clone() });
         gauges.set(&node.store.observe(&gauges));

@@ -8,6 +8,7 @@ use stentor_proto::etcdserverpb::cluster_server::ClusterServer;
 use stentor_proto::etcdserverpb::kv_server::KvServer;
 use stentor_proto::etcdserverpb::lease_server::LeaseServer;
 use stentor_proto::etcdserverpb::maintenance_server::MaintenanceServer;
+use stentor_proto::etcdserverpb::watch_server::WatchServer;
 use stentor_proto::v3electionpb::election_server::ElectionServer;
 use stentor_proto::v3lockpb::lock_server::LockServer;
 use tokio_util::sync::CancellationToken;
@@ -16,20 +17,22 @@ use tonic_health::server::HealthReporter;
 
 use crate::node::Node;
 use crate::rpc::range;
+use crate::rpc::watch::WatchService;
 use crate::rpc::{
     AuthService, ClusterService, ElectionService, KvService, LeaseService, LockService, MaintenanceService, Members,
 };
 
 /// A message may be this much larger than the largest write.
-pub const MESSAGE_OVERHEAD_BYTES: usize = 512 << 10;
+pub(crate) const MESSAGE_OVERHEAD_BYTES: usize = 512 << 10;
 
 /// The routes of all services, and the handle by which health is told.
 ///
 /// # Errors
 /// The file descriptors for reflection can't be read.
-pub fn routes(
+pub(crate) fn routes(
     node: &Arc<Node>,
     members: Members,
+    watch: WatchService,
     stop: &CancellationToken,
 ) -> Result<(Routes, HealthReporter), tonic_reflection::server::Error> {
     let (reporter, health) = tonic_health::server::health_reporter();
@@ -48,6 +51,7 @@ pub fn routes(
     let mut routes = Routes::new(health);
     routes = routes
         .add_service(limited!(KvServer, KvService::new(node.clone())))
+        .add_service(limited!(WatchServer, watch))
         .add_service(limited!(LeaseServer, LeaseService::new(node.clone(), stop.clone())))
         .add_service(limited!(ClusterServer, ClusterService::new(node.clone(), members)))
         .add_service(limited!(MaintenanceServer, MaintenanceService::new(node.clone())))

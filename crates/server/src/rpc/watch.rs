@@ -116,7 +116,7 @@ impl Call {
     /// The next response that is due already.
     async fn next_due(&mut self) -> Result<Option<WatchResponse>, Status> {
         loop {
-            match self.stream.next() {
+            match self.stream.step() {
                 Step::Send(response) => {
                     self.service.node.metrics.mvcc.events.inc_by(response.events.len() as u64);
                     return Ok(Some(response));
