@@ -206,3 +206,58 @@ fn take<T: Eq>(items: &mut Vec<T>, item: T) -> bool {
     }
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::rngs::SmallRng;
+    use rand::{Rng, SeedableRng};
+
+    use super::*;
+
+    #[test]
+    fn it_finds_what_looking_at_each_range_finds() {
+        let random = &mut SmallRng::seed_from_u64(7);
+        let text = |random: &mut SmallRng| -> Vec<u8> {
+            (0..random.random_range(1..4)).map(|_| random.random_range(b'a'..b'e')).collect()
+        };
+        let mut index = Index::default();
+        let mut all: Vec<(KeyRange, u32)> = Vec::new();
+        let mut found_any = 0;
+        for item in 0..4000 {
+            let range = match random.random_range(0..4) {
+                0 => KeyRange::key(text(random)),
+                1 => KeyRange::from_key(text(random)),
+                2 => KeyRange::prefix(text(random)),
+                _ => KeyRange::interval(text(random), text(random)),
+            };
+            index.insert(&range, item);
+            all.push((range, item));
+            // It grows to some hundreds, then shrinks to nothing.
+            while all.len() > 300 || (item > 3700 && !all.is_empty() && random.random_bool(0.7)) {
+                let (range, item) = all.swap_remove(random.random_range(0..all.len()));
+                index.remove(&range, item);
+            }
+            let key = text(random);
+            let mut found = Vec::new();
+            index.matching(&key, |item| found.push(item));
+            found.sort_unstable();
+            let mut expected: Vec<u32> = all.iter().filter(|(r, _)| r.contains(&key)).map(|(_, i)| *i).collect();
+            expected.sort_unstable();
+            assert_eq!(found, expected, "{:?}", key.escape_ascii());
+            found_any += found.len();
+        }
+        assert!(found_any > 10_000);
+        all.iter().for_each(|(range, item)| index.remove(range, *item));
+        assert!(index.is_empty() && index.intervals.is_none() && index.keys.is_empty());
+    }
+
+    #[test]
+    fn ranges_in_order_do_not_make_it_deep() {
+        fn depth(node: Option<&Node<u32>>) -> usize {
+            node.map_or(0, |n| 1 + depth(n.left.as_deref()).max(depth(n.right.as_deref())))
+        }
+        let mut index = Index::default();
+        (0..20_000u32).for_each(|n| index.insert(&KeyRange::prefix(format!("/{n:06}/")), n));
+        assert!(depth(index.intervals.as_deref()) < 60);
+    }
+}

@@ -55,6 +55,13 @@ impl Group {
         }
     }
 
+    /// Where there is no member, there is nothing to match.
+    pub(super) fn skip_if_empty(&mut self, tip: Revision) {
+        if self.index.is_empty() && self.is_clean() {
+            self.fence = self.fence.max(tip);
+        }
+    }
+
     /// No member needs what is below `revision` and was not matched.
     pub(super) fn skip_to(&mut self, revision: Revision) {
         self.fence = self.fence.max(revision.previous());
@@ -76,9 +83,7 @@ impl WatchStream {
 
     /// Matches what comes next.
     fn match_next(&mut self, tip: Tip) -> Work {
-        if self.group.index.is_empty() {
-            self.group.fence = self.group.fence.max(tip.revision);
-        }
+        self.group.skip_if_empty(tip.revision);
         if self.group.fence >= tip.revision {
             return Work::None;
         }

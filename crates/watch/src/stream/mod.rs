@@ -132,7 +132,7 @@ impl WatchStream {
     }
 
     /// The next thing to do. Ask only while the client has room for a response.
-    pub fn next(&mut self) -> Step {
+    pub fn step(&mut self) -> Step {
         let step = self.find_step();
         if !matches!(step, Step::Read(_)) {
             self.held = None;
@@ -141,10 +141,10 @@ impl WatchStream {
         step
     }
 
-    /// As [`WatchStream::next`], reading in place where history is needed: for programs that may block.
+    /// As [`WatchStream::step`], reading in place where history is needed: for programs that may block.
     pub fn next_response(&mut self) -> Option<WatchResponse> {
         loop {
-            match self.next() {
+            match self.step() {
                 Step::Send(response) => return Some(response),
                 Step::Read(read) => self.read_done(read.run()),
                 Step::Idle => return None,

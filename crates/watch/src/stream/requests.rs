@@ -61,6 +61,9 @@ impl WatchStream {
             return self.answers.push_back(Answer::Compacted { id, compacted });
         }
         let live = from > tip.revision;
+        if live {
+            self.group.skip_if_empty(tip.revision);
+        }
         self.add(Watcher {
             id,
             range,
