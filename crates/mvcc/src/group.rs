@@ -226,10 +226,10 @@ impl<'a> Group<'a> {
         let lease = LeaseId::new(id).ok_or(EtcdError::LeaseNotFound)?;
         let ended = self.leases.remove(lease).ok_or(EtcdError::LeaseNotFound)?;
         self.meta.delete(Family::Meta, meta::lease_key(lease));
-        let deleted = ended.keys.len() as u64;
-        for key in ended.keys {
-            self.delete(key);
+        for key in &ended.keys {
+            self.delete(key.clone());
         }
+        let deleted = ended.keys.size() as u64;
         Ok(Answer::LeaseRevoke { revision: self.current(), deleted })
     }
 

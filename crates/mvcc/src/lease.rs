@@ -2,7 +2,7 @@
 //! decided outside, by whoever has a clock.
 
 use bytes::Bytes;
-use imbl::{HashMap, OrdSet};
+use rpds::{HashTrieMapSync, RedBlackTreeSetSync};
 
 /// A lease's number; any but 0, negative ones too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,14 +26,14 @@ pub struct Lease {
     /// How long it lives without being kept alive, in seconds.
     pub ttl_seconds: i64,
     /// The keys that are deleted when it ends.
-    pub keys: OrdSet<Bytes>,
+    pub keys: RedBlackTreeSetSync<Bytes>,
 }
 
 /// All leases at one moment; cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Leases {
-    by_id: HashMap<LeaseId, Lease>,
-    by_key: HashMap<Bytes, LeaseId>,
+    by_id: HashTrieMapSync<LeaseId, Lease>,
+    by_key: HashTrieMapSync<Bytes, LeaseId>,
 }
 
 impl Leases {
@@ -49,7 +49,7 @@ impl Leases {
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.by_id.len()
+        self.by_id.size()
     }
 
     /// There is none.
@@ -68,14 +68,15 @@ impl Leases {
     }
 
     pub(crate) fn insert(&mut self, id: LeaseId, ttl_seconds: i64) {
-        self.by_id.insert(id, Lease { ttl_seconds, keys: OrdSet::new() });
+        self.by_id.insert_mut(id, Lease { ttl_seconds, keys: RedBlackTreeSetSync::default() });
     }
 
     /// Removes the lease; its keys are detached.
     pub(crate) fn remove(&mut self, id: LeaseId) -> Option<Lease> {
-        let lease = self.by_id.remove(&id)?;
+        let lease = self.by_id.get(&id)?.clone();
+        self.by_id.remove_mut(&id);
         for key in &lease.keys {
-            self.by_key.remove(key);
+            self.by_key.remove_mut(key);
         }
         Some(lease)
     }
@@ -87,17 +88,19 @@ impl Leases {
             return;
         }
         if let Some(lease) = from.and_then(|id| self.by_id.get_mut(&id)) {
-            lease.keys.remove(key);
+            lease.keys.remove_mut(key);
         }
         match to {
-            None => self.by_key.remove(key),
+            None => {
+                self.by_key.remove_mut(key);
+            }
             Some(id) => {
                 if let Some(lease) = self.by_id.get_mut(&id) {
-                    lease.keys.insert(key.clone());
+                    lease.keys.insert_mut(key.clone());
                 }
-                self.by_key.insert(key.clone(), id)
+                self.by_key.insert_mut(key.clone(), id);
             }
-        };
+        }
     }
 }
 

@@ -7,8 +7,8 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use imbl::OrdMap;
 use parking_lot::{Mutex, RwLock};
+use rpds::RedBlackTreeMapSync;
 
 use super::{Batch, Durability, Engine, EngineError, Entry, Family, Op, Read, Scan, Sizes};
 
@@ -33,24 +33,27 @@ impl Fault {
     }
 }
 
+/// A persistent map: a clone shares everything, and a change copies a path.
+type Map = RedBlackTreeMapSync<Bytes, Bytes>;
+
 /// Both families as they were at one moment. A clone shares everything.
 #[derive(Clone, Default)]
 struct Maps {
-    history: OrdMap<Bytes, Bytes>,
-    meta: OrdMap<Bytes, Bytes>,
+    history: Map,
+    meta: Map,
     /// Bytes of all keys and values.
     bytes: u64,
 }
 
 impl Maps {
-    fn family(&self, family: Family) -> &OrdMap<Bytes, Bytes> {
+    fn family(&self, family: Family) -> &Map {
         match family {
             Family::History => &self.history,
             Family::Meta => &self.meta,
         }
     }
 
-    fn family_mut(&mut self, family: Family) -> &mut OrdMap<Bytes, Bytes> {
+    fn family_mut(&mut self, family: Family) -> &mut Map {
         match family {
             Family::History => &mut self.history,
             Family::Meta => &mut self.meta,
@@ -58,17 +61,20 @@ impl Maps {
     }
 
     fn apply(&mut self, op: &Op) {
-        let (key, added, replaced) = match op {
-            Op::Put(family, key, value) => {
-                let replaced = self.family_mut(*family).insert(key.clone(), value.clone());
-                (key, key.len() + value.len(), replaced)
+        let (Op::Put(family, key, _) | Op::Delete(family, key)) = op;
+        let map = self.family_mut(*family);
+        let before = map.get(key).map_or(0, |value| key.len() + value.len());
+        let after = match op {
+            Op::Put(_, key, value) => {
+                map.insert_mut(key.clone(), value.clone());
+                key.len() + value.len()
             }
-            Op::Delete(family, key) => (key, 0, self.family_mut(*family).remove(key)),
+            Op::Delete(_, key) => {
+                map.remove_mut(key);
+                0
+            }
         };
-        self.bytes += added as u64;
-        if let Some(value) = replaced {
-            self.bytes -= (key.len() + value.len()) as u64;
-        }
+        self.bytes = self.bytes + after as u64 - before as u64;
     }
 }
 
@@ -380,7 +386,7 @@ impl Read for MemoryView {
 
 /// A scan. It owns its map, so that it needs no lock, and takes a chunk of entries at a time.
 struct Entries {
-    map: OrdMap<Bytes, Bytes>,
+    map: Map,
     disk: Disk,
     failed: Failed,
     family: Family,
@@ -393,9 +399,9 @@ struct Entries {
 impl Entries {
     fn fill(&mut self) {
         let Some(next) = self.next.take() else { return };
-        let start = next.as_ref().map(Bytes::as_ref);
+        let start: Bound<&[u8]> = next.as_ref().map(Bytes::as_ref);
         let before_end = |key: &Bytes| self.to.as_ref().is_none_or(|to| key < to);
-        let range = self.map.range::<_, [u8]>((start, Bound::Unbounded));
+        let range = self.map.range::<[u8], _>((start, Bound::Unbounded));
         let found = range.take_while(|(key, _)| before_end(key)).take(SCAN_CHUNK);
         self.chunk.extend(found.map(|(key, value)| (key.clone(), value.clone())));
         if self.chunk.len() == SCAN_CHUNK {
