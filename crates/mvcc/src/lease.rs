@@ -120,7 +120,7 @@ mod tests {
         assert!(leases.get(one).unwrap().keys.is_empty());
         assert_eq!(leases.of_key(b"k"), Some(two));
         let gone = leases.remove(two).unwrap();
-        assert_eq!(gone.keys.into_iter().collect::<Vec<_>>(), std::slice::from_ref(&key));
+        assert!(gone.keys.iter().eq([&key]));
         assert_eq!(leases.of_key(b"k"), None);
         leases.attach(&key, None);
         assert_eq!(leases.len(), 1);
