@@ -1,5 +1,7 @@
 //! The binary as operators and harnesses meet it: started, asked, stopped.
 #![cfg(all(feature = "binary", feature = "rocksdb"))]
+// Helpers of tests may fail as tests do.
+#![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};

@@ -120,12 +120,25 @@ impl Visit for Record {
     }
 }
 
-/// The last folder and the name of a file, with the line: a path of the machine it was built on says nothing.
+/// The last folder that says something and the name of a file, with the line: a path of the machine it was
+/// built on says nothing.
 pub(super) fn caller(file: &str, line: u32) -> String {
     let mut parts = file.rsplit(['/', '\\']);
     let name = parts.next().unwrap_or_default();
-    match parts.next() {
+    match parts.find(|folder| *folder != "src") {
         Some(folder) => format!("{folder}/{name}:{line}"),
         None => format!("{name}:{line}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::caller;
+
+    #[test]
+    fn callers_are_short() {
+        assert_eq!(caller("crates/server/src/process.rs", 7), "server/process.rs:7");
+        assert_eq!(caller("crates/server/src/net/mod.rs", 7), "net/mod.rs:7");
+        assert_eq!(caller("build.rs", 7), "build.rs:7");
     }
 }

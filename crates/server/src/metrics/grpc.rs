@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -103,12 +104,23 @@ pub(crate) struct Call {
     method: Arc<MethodMetrics>,
     begun: Option<Instant>,
     code: Code,
+    client_left: Arc<AtomicBool>,
 }
 
 impl Call {
     pub(crate) fn start(method: &Arc<MethodMetrics>) -> Call {
         method.started.inc();
-        Call { method: Arc::clone(method), begun: method.handling.is_some().then(Instant::now), code: Code::Cancelled }
+        Call {
+            method: Arc::clone(method),
+            begun: method.handling.is_some().then(Instant::now),
+            code: Code::Cancelled,
+            client_left: Arc::default(),
+        }
+    }
+
+    /// To be set when the client breaks off: whatever the service makes of that counts as Canceled.
+    pub(crate) fn client_left(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.client_left)
     }
 
     pub(crate) fn set_code(&mut self, code: Code) {
@@ -122,7 +134,9 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        if let Some(counter) = self.method.handled.get(self.code as usize) {
+        let broken_off = self.code != Code::Ok && self.client_left.load(Relaxed);
+        let code = if broken_off { Code::Cancelled } else { self.code };
+        if let Some(counter) = self.method.handled.get(code as usize) {
             counter.inc();
         }
         if let (Some(begun), Some(handling)) = (self.begun, &self.method.handling) {

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -23,11 +24,19 @@ use crate::metrics::{Call, MethodMetrics};
 /// Time for the whole body of a request that is one message. The largest allowed takes 20 s at 100 kB/s.
 const REQUEST_BODY_TIME: Duration = Duration::from_secs(60);
 
+/// What is noted of a gRPC request while it comes in.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) method: Arc<MethodMetrics>,
+    pub(crate) bytes: Counter,
+    pub(crate) client_left: Arc<AtomicBool>,
+}
+
 /// What the client sends.
 #[derive(Debug)]
 pub(crate) struct RequestBody {
     body: Incoming,
-    grpc: Option<(Arc<MethodMetrics>, Counter)>,
+    grpc: Option<Received>,
     messages: MessageScanner,
     /// Whether it must end in time, and from the first wait on, when.
     bounded: bool,
@@ -35,9 +44,9 @@ pub(crate) struct RequestBody {
 }
 
 impl RequestBody {
-    /// `grpc` is the called method's counters and that of bytes, for gRPC's requests.
-    pub(crate) fn new(body: Incoming, grpc: Option<(Arc<MethodMetrics>, Counter)>) -> Self {
-        let bounded = grpc.as_ref().is_none_or(|(method, _)| !method.kind.client_streams());
+    /// `grpc` is for gRPC's requests.
+    pub(crate) fn new(body: Incoming, grpc: Option<Received>) -> Self {
+        let bounded = grpc.as_ref().is_none_or(|received| !received.method.kind.client_streams());
         RequestBody { body, grpc, messages: MessageScanner::default(), bounded, due: None }
     }
 }
@@ -56,11 +65,15 @@ impl Body for RequestBody {
             }
             return Poll::Pending;
         };
-        if let (Some((method, bytes)), Some(Ok(frame))) = (&this.grpc, &frame)
-            && let Some(data) = frame.data_ref()
-        {
-            bytes.inc_by(data.len() as u64);
-            method.received.inc_by(this.messages.count(data));
+        match (&this.grpc, &frame) {
+            (Some(received), Some(Ok(frame))) => {
+                if let Some(data) = frame.data_ref() {
+                    received.bytes.inc_by(data.len() as u64);
+                    received.method.received.inc_by(this.messages.count(data));
+                }
+            }
+            (Some(received), Some(Err(_))) => received.client_left.store(true, Relaxed),
+            _ => {}
         }
         Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
     }

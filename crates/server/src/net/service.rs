@@ -12,13 +12,12 @@ use axum::body::Body;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
-use prometheus_client::metrics::counter::Counter;
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tower::Service;
 
-use super::body::{Ends, RequestBody, ResponseBody};
+use super::body::{Ends, Received, RequestBody, ResponseBody};
 use super::connection::{ConnectionState, OpenStream};
 use super::status;
 use crate::metrics::{Call, MethodKind, Metrics};
@@ -126,14 +125,18 @@ async fn answer_http(mut http: Router, request: Request<Incoming>, peer: PeerAdd
 async fn answer_grpc(shared: Arc<Shared>, request: Request<Incoming>, peer: PeerAddr, open: OpenStream) -> Answer {
     let method = shared.metrics.grpc.method(request.uri().path()).cloned();
     let kind = method.as_ref().map(|method| method.kind);
-    let bytes = |counter: &Counter| counter.clone();
-    let mut grpc =
-        method.as_ref().map(|method| (Call::start(method), bytes(&shared.metrics.network.client_grpc_sent_bytes)));
+    let network = &shared.metrics.network;
+    let call = method.as_ref().map(Call::start);
+    let received = method.zip(call.as_ref()).map(|(method, call)| Received {
+        method,
+        bytes: network.client_grpc_received_bytes.clone(),
+        client_left: call.client_left(),
+    });
+    let mut grpc = call.map(|call| (call, network.client_grpc_sent_bytes.clone()));
     let mut deadline = status::timeout(request.headers()).map(|time| Box::pin(sleep(time)));
     let path = (kind == Some(MethodKind::Unary)).then(|| request.uri().path().to_owned());
     let begun = Instant::now();
 
-    let received = method.map(|method| (method, bytes(&shared.metrics.network.client_grpc_received_bytes)));
     let mut request = request.map(|body| Body::new(RequestBody::new(body, received)));
     request.extensions_mut().insert(peer);
     let mut router = shared.app.grpc.clone();

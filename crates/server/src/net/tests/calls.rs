@@ -72,6 +72,32 @@ async fn a_client_that_goes_away_is_counted_as_canceled() {
     tokio::time::timeout(Duration::from_secs(20), counted).await.unwrap();
 }
 
+/// Whatever the service answers to a request that breaks off.
+#[tokio::test]
+async fn a_request_that_breaks_off_is_counted_as_canceled() {
+    let (seen, mut seen_here) = mpsc::channel::<()>(1);
+    let harness = Harness::new(app(move |request: Request<Body>| {
+        let seen = seen.clone();
+        async move {
+            seen.send(()).await.unwrap();
+            assert!(request.into_body().collect().await.is_err());
+            tonic::Status::unknown("broken off").into_http::<Body>()
+        }
+    }));
+    let (mut send, _) = harness.h2().await;
+    let (_response, mut body) = send.send_request(grpc(PUT), false).unwrap();
+    body.send_data(message(9), false).unwrap();
+    seen_here.recv().await.unwrap();
+    body.send_reset(h2::Reason::CANCEL);
+    let counted = async {
+        while harness.metric("grpc_server_handled_total", &["Put", "Canceled"]) < 1.0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), counted).await.unwrap();
+    assert_eq!(harness.metric("grpc_server_handled_total", &["Put", "Unknown"]), 0.0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_deadline_ends_the_call() {
     let harness = Harness::new(app(|request: Request<Body>| async move {
