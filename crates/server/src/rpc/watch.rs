@@ -26,7 +26,7 @@ use crate::node::Node;
 const FRAGMENT_OVERHEAD_BYTES: usize = 512 << 10;
 
 /// How long a stream may still send what is due when the server stops.
-const DRAIN_TIME: Duration = Duration::from_secs(1);
+const DRAIN_TIME: Duration = Duration::from_millis(500);
 
 /// The service Watch.
 #[derive(Clone)]
@@ -67,6 +67,7 @@ impl WatchService {
             stream: WatchStream::open(&self.hub, self.options.clone()),
             requests: Some(requests),
             ticks: self.ticks(),
+            gauges: Gauges { node: self.node.clone(), hub: self.hub.clone() },
             service: self,
         };
         try_stream! {
@@ -85,11 +86,35 @@ impl WatchService {
 
 /// One call in progress.
 struct Call {
-    service: WatchService,
     stream: WatchStream,
     /// `None` once the client has half-closed, which ends nothing else.
     requests: Option<Streaming<WatchRequest>>,
     ticks: Interval,
+    /// After the stream, so that it is told of its end.
+    gauges: Gauges,
+    service: WatchService,
+}
+
+/// Tells the metrics how many watchers there are.
+struct Gauges {
+    node: Arc<Node>,
+    hub: Arc<Hub>,
+}
+
+impl Gauges {
+    fn set(&self) {
+        let gauges = self.hub.gauges();
+        let mvcc = &self.node.metrics.mvcc;
+        mvcc.watch_stream.set(gauges.streams as i64);
+        mvcc.watcher.set(gauges.watchers() as i64);
+        mvcc.slow_watcher.set((gauges.unsynced + gauges.victims) as i64);
+    }
+}
+
+impl Drop for Gauges {
+    fn drop(&mut self) {
+        self.set();
+    }
 }
 
 impl Call {
@@ -103,7 +128,7 @@ impl Call {
             if let Some(response) = self.next_due().await? {
                 return Ok(Some(response));
             }
-            let Call { stream, requests, ticks, service } = self;
+            let Call { stream, requests, ticks, service, .. } = self;
             tokio::select! {
                 request = next_request(requests) => self.take_request(request?),
                 () = stream.changed() => {}
@@ -127,7 +152,7 @@ impl Call {
                     self.stream.read_done(done.map_err(|_| Status::from(EtcdError::Stopped))?);
                 }
                 Step::Idle => {
-                    self.count();
+                    self.gauges.set();
                     return Ok(None);
                 }
             }
@@ -150,14 +175,6 @@ impl Call {
             Some(request) => self.stream.request(request, |_| Ok(())),
             None => self.requests = None,
         }
-    }
-
-    fn count(&self) {
-        let gauges = self.service.hub.gauges();
-        let mvcc = &self.service.node.metrics.mvcc;
-        mvcc.watch_stream.set(gauges.streams as i64);
-        mvcc.watcher.set(gauges.watchers() as i64);
-        mvcc.slow_watcher.set((gauges.unsynced + gauges.victims) as i64);
     }
 }
 
