@@ -8,11 +8,11 @@ use std::io::{BufReader, Read};
 use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
+pub(crate) use stentor_proto::snapshot::MAGIC;
+use stentor_proto::snapshot::read_header;
+use stentor_proto::storagepb::SnapshotHeader;
 
 use crate::failure::{Exit, Failure, Result};
-
-/// How a snapshot of Stentor begins.
-pub(crate) const MAGIC: &[u8] = b"STENTORSNAP1\n";
 
 const HASH: u64 = 32;
 const BLOCK: u64 = 512;
@@ -29,6 +29,8 @@ pub(crate) struct Summary {
     pub(crate) stated: [u8; HASH as usize],
     /// It begins as a snapshot of Stentor does.
     pub(crate) ours: bool,
+    /// What its head says, if this version can read that.
+    pub(crate) head: Option<SnapshotHeader>,
 }
 
 impl Summary {
@@ -76,7 +78,7 @@ pub(crate) fn summarize(path: &Path, mut seen: impl FnMut(u64)) -> Result<Summar
         }
     };
     let mut file = BufReader::with_capacity(BUFFER, file);
-    let (mut hash, mut ours) = (Sha256::new(), false);
+    let (mut hash, mut ours, mut head) = (Sha256::new(), false, None);
     let mut buffer = vec![0; BUFFER];
     let mut left = size;
     while left > 0 {
@@ -84,6 +86,7 @@ pub(crate) fn summarize(path: &Path, mut seen: impl FnMut(u64)) -> Result<Summar
         file.read_exact(piece).map_err(fail)?;
         if left == size {
             ours = piece.starts_with(MAGIC);
+            head = read_header(&mut &*piece).ok();
         }
         hash.update(&piece);
         left -= piece.len() as u64;
@@ -91,7 +94,7 @@ pub(crate) fn summarize(path: &Path, mut seen: impl FnMut(u64)) -> Result<Summar
     }
     let mut stated = [0; HASH as usize];
     file.read_exact(&mut stated).map_err(fail)?;
-    Ok(Summary { size, actual: hash.finalize().into(), stated, ours })
+    Ok(Summary { size, actual: hash.finalize().into(), stated, ours, head })
 }
 
 #[cfg(test)]

@@ -50,6 +50,7 @@ mod lease;
 
 pub mod engine;
 pub mod key_index;
+pub mod snapshot;
 
 mod error;
 mod meta;

@@ -11,6 +11,8 @@ use crate::lease::LeaseId;
 pub(crate) const PROGRESS: &[u8] = b"progress";
 pub(crate) const COMPACTION: &[u8] = b"compaction";
 pub(crate) const IDENTITY: &[u8] = b"identity";
+/// There only while a snapshot is being restored: what else is there then is no store.
+pub(crate) const RESTORING: &[u8] = b"restoring";
 const LEASES: &[u8] = b"lease/";
 const AFTER_LEASES: &[u8] = b"lease0";
 const ALARMS: &[u8] = b"alarm/";
@@ -26,6 +28,15 @@ pub(crate) fn alarm_key(alarm: Alarm) -> Vec<u8> {
         AlarmKind::Corrupt => 2,
     };
     [ALARMS, &alarm.member_id.to_be_bytes(), &[kind]].concat()
+}
+
+/// A lease or an alarm.
+pub(crate) fn is_small_record(key: &[u8]) -> bool {
+    key.starts_with(LEASES) || is_alarm(key)
+}
+
+pub(crate) fn is_alarm(key: &[u8]) -> bool {
+    key.starts_with(ALARMS)
 }
 
 fn alarm_of_key(key: &[u8]) -> Option<Alarm> {

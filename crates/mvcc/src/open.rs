@@ -21,6 +21,9 @@ pub(crate) struct Opened {
 
 /// Reads everything that is kept in memory.
 pub(crate) fn load(engine: Arc<dyn Engine>) -> Result<Opened, Error> {
+    if engine.get(Family::Meta, meta::RESTORING)?.is_some() {
+        return Err(Error::inconsistent("a restore did not come to its end"));
+    }
     let progress = meta::progress(&*engine)?;
     let compaction = meta::compaction(&*engine)?.unwrap_or_default();
     let bad = |what: &str| Error::inconsistent(format!("{what} is negative"));

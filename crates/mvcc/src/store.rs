@@ -217,6 +217,11 @@ impl Store {
         });
     }
 
+    /// Wall clock, milliseconds since 1970.
+    pub(crate) fn now(&self) -> u64 {
+        (self.options.wall_clock)()
+    }
+
     /// Proposes one operation to the store itself, without a log outside. Callers at the same time share
     /// one batch and one sync.
     ///
@@ -423,7 +428,7 @@ fn batch_of(group: &Group<'_>, base: &State, applied: LogPosition) -> Batch {
     batch
 }
 
-fn progress(revision: Revision, logical_bytes: u64, applied: LogPosition) -> storagepb::Progress {
+pub(crate) fn progress(revision: Revision, logical_bytes: u64, applied: LogPosition) -> storagepb::Progress {
     storagepb::Progress {
         applied_index: applied.index,
         applied_term: applied.term,
@@ -432,7 +437,7 @@ fn progress(revision: Revision, logical_bytes: u64, applied: LogPosition) -> sto
     }
 }
 
-fn compaction(revision: Revision, finished: Revision) -> storagepb::Compaction {
+pub(crate) fn compaction(revision: Revision, finished: Revision) -> storagepb::Compaction {
     storagepb::Compaction { revision: revision.get(), finished: finished.get() }
 }
 

@@ -7,6 +7,7 @@
 mod error;
 mod range;
 mod revision;
+pub mod snapshot;
 
 pub use error::{Code, EtcdError};
 pub use range::{KeyRange, RangeEnd};

@@ -6,3 +6,4 @@ mod failures;
 mod model;
 mod places;
 mod property;
+mod snapshots;

@@ -10,6 +10,9 @@ pub(crate) trait Place {
     /// What the property test can't come by here.
     const OUT_OF_REACH: &'static [&'static str];
 
+    /// An empty place of the same kind.
+    fn another(&self) -> Self;
+
     fn open(&self) -> Arc<dyn Engine>;
 
     /// The host crashes. Engines opened before are of no more use.
@@ -30,6 +33,10 @@ impl Memory {
 
 impl Place for Memory {
     const OUT_OF_REACH: &'static [&'static str] = &[];
+
+    fn another(&self) -> Memory {
+        Memory::new()
+    }
 
     fn open(&self) -> Arc<dyn Engine> {
         Arc::new(MemoryEngine::open(&self.0).expect("opening a healthy disk"))
@@ -90,6 +97,10 @@ pub(crate) fn copy_files(from: &std::path::Path, to: &std::path::Path) {
 #[cfg(feature = "rocksdb")]
 impl Place for RocksDb {
     const OUT_OF_REACH: &'static [&'static str] = &[];
+
+    fn another(&self) -> RocksDb {
+        RocksDb { directory: temporary(), options: self.options.clone(), left_behind: None }
+    }
 
     fn open(&self) -> Arc<dyn Engine> {
         let engine = stentor_mvcc::engine::rocksdb::RocksDbEngine::open(self.directory.path(), &self.options);

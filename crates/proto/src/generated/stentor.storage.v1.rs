@@ -74,3 +74,36 @@ pub struct Compaction {
     #[prost(int64, tag = "2")]
     pub finished: i64,
 }
+/// The head of a snapshot: what can be told of it without reading the rest.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SnapshotHeader {
+    /// the format of the snapshot; a reader refuses what is above the one it knows
+    #[prost(uint32, tag = "1")]
+    pub format: u32,
+    /// the newest revision in it
+    #[prost(int64, tag = "2")]
+    pub revision: i64,
+    /// the compacted revision; -1 if the store was never compacted
+    #[prost(int64, tag = "3")]
+    pub compacted_revision: i64,
+    /// keys at the newest revision
+    #[prost(uint64, tag = "4")]
+    pub total_keys: u64,
+    /// bytes of keys and values of all revisions in it
+    #[prost(uint64, tag = "5")]
+    pub logical_bytes: u64,
+    /// wall clock when it was made, milliseconds since 1970
+    #[prost(uint64, tag = "6")]
+    pub created_unix_ms: u64,
+    /// who made it
+    #[prost(string, tag = "7")]
+    pub server_version: ::prost::alloc::string::String,
+}
+/// What ends a snapshot: how much came before.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SnapshotEnd {
+    #[prost(uint64, tag = "1")]
+    pub history_entries: u64,
+    #[prost(uint64, tag = "2")]
+    pub meta_entries: u64,
+}

@@ -37,6 +37,8 @@ pub(crate) enum Step {
     /// Let the system make everything durable by itself, where that can be told to it.
     WriteBack,
     Defragment,
+    /// Put a copy made by a snapshot in the store's place.
+    Replace,
     /// Close and open again.
     Reopen,
     /// Crash the host and open again; then apply what was lost once more, or go on without.
@@ -69,7 +71,8 @@ fn step(rng: &mut StdRng) -> Step {
         87 => Step::Flush,
         88..=89 => Step::WriteBack,
         90 => Step::Defragment,
-        91..=94 => Step::Reopen,
+        91..=92 => Step::Replace,
+        93..=94 => Step::Reopen,
         _ => Step::Crash { apply_again: rng.random_bool(0.7) },
     }
 }

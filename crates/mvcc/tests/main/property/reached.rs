@@ -61,6 +61,9 @@ pub(crate) const NAMES: &[&str] = &[
     "crash lost nothing",
     "reopened",
     "observer told",
+    "replaced by a snapshot",
+    "replaced while a view was held",
+    "snapshot left space work out",
 ];
 
 impl Reached {

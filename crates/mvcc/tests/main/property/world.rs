@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use stentor_mvcc::engine::{Durability, Engine};
+use stentor_mvcc::snapshot::{RestoreOptions, restore};
 use stentor_mvcc::{Commit, CompactionStep, LogPosition, Observer, Options, Outcome, Store, View, check};
 use stentor_proto::EtcdError;
 use stentor_proto::etcdserverpb::{RangeRequest, TxnRequest};
@@ -49,6 +50,8 @@ struct Held {
     view: View,
     model: Model,
     epoch: u64,
+    /// Its engine is not the store's any more.
+    replaced: bool,
 }
 
 pub(crate) struct World<P: Place> {
@@ -71,14 +74,16 @@ pub(crate) struct World<P: Place> {
     /// And the store was opened again since.
     interrupted: bool,
     pub reached: Reached,
-    /// Last: what is open on it is closed first.
+    /// Last: what is open on them is closed first.
     place: P,
+    replaced_places: Vec<P>,
 }
 
 impl<P: Place> World<P> {
     pub(crate) fn new(place: P, durability: Durability) -> Result<World<P>, String> {
         let mut world = World {
             place,
+            replaced_places: Vec::new(),
             durability,
             engine: None,
             store: None,
@@ -133,7 +138,7 @@ impl<P: Place> World<P> {
             Step::Hash(choice) => self.hash(*choice),
             Step::Hold => {
                 let (view, model) = (self.store().view(), self.model.clone());
-                self.held.push_back(Held { view, model, epoch: self.epoch });
+                self.held.push_back(Held { view, model, epoch: self.epoch, replaced: false });
                 Ok(())
             }
             Step::Release => self.release(),
@@ -151,6 +156,7 @@ impl<P: Place> World<P> {
                 Ok(())
             }
             Step::Defragment => self.store().defragment().map_err(|e| e.to_string()),
+            Step::Replace => self.replace(),
             Step::Reopen => self.reopen(),
             Step::Crash { apply_again } => self.crash(*apply_again),
         }
@@ -304,7 +310,7 @@ impl<P: Place> World<P> {
     fn compact_step(&mut self, most: usize) -> Checked {
         let store = self.store();
         let pending = self.model.compacted > store.compaction_finished().get();
-        let waiting = self.held.iter().any(|held| held.epoch < self.epoch);
+        let waiting = self.held.iter().any(|held| held.epoch < self.epoch && !held.replaced);
         let step = store.compact_step(most).map_err(|e| format!("compacting: {e}"))?;
         match step {
             CompactionStep::Idle => ensure!(!pending, "there is space work left"),
@@ -333,6 +339,35 @@ impl<P: Place> World<P> {
             CompactionStep::Idle => {}
         }
         Ok(())
+    }
+
+    /// Puts a copy in the store's place, made by a snapshot.
+    fn replace(&mut self) -> Checked {
+        let mut snapshot = self.store().snapshot("test").map_err(|e| e.to_string())?;
+        let mut bytes = Vec::new();
+        while let Some(chunk) = snapshot.next_chunk(777).map_err(|e| e.to_string())? {
+            bytes.extend_from_slice(&chunk);
+        }
+        ensure!(bytes.len() as u64 == snapshot.total_len(), "{} bytes of {}", bytes.len(), snapshot.total_len());
+        drop(snapshot);
+        let place = self.place.another();
+        let engine = place.open();
+        restore(&mut &bytes[..], &*engine, &RestoreOptions::default()).map_err(|e| format!("restoring: {e}"))?;
+        let less = self.store().compaction_finished().get() < self.model.compacted;
+        self.reached.note_if(less, "snapshot left space work out");
+        self.store().replace(engine.clone()).map_err(|e| format!("replacing: {e}"))?;
+        self.engine = Some(engine);
+        self.replaced_places.push(std::mem::replace(&mut self.place, place));
+        self.durable = self.log.len() as u64;
+        (self.working, self.interrupted) = (false, false);
+        let told = std::mem::take(&mut *self.told.0.lock());
+        let revision = stentor_proto::Revision::new(self.model.revision());
+        let right = told.len() == 1 && told.iter().all(|c| c.records.is_empty() && Some(c.revision) == revision);
+        ensure!(right, "those who follow were told {told:?}");
+        self.reached.note("replaced by a snapshot");
+        self.reached.note_if(!self.held.is_empty(), "replaced while a view was held");
+        self.held.iter_mut().for_each(|held| held.replaced = true);
+        self.verify()
     }
 
     fn reopen(&mut self) -> Checked {
