@@ -96,7 +96,10 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Option<A
 
 /// Shows help if that was asked for, and words everything else as etcdctl does.
 pub(crate) fn help_or_failure(error: &clap::Error) -> Result<()> {
-    use ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand};
+    use ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, MissingSubcommand};
+    if error.kind() == MissingSubcommand {
+        return crate::print::show(command().render_help().to_string());
+    }
     if matches!(error.kind(), DisplayHelp | DisplayHelpOnMissingArgumentOrSubcommand) {
         return crate::print::show(error.render().to_string());
     }
@@ -176,8 +179,7 @@ mod tests {
         assert!(message("stentorctl get --nope a").starts_with("unknown flag: --nope\n"));
         assert!(message("stentorctl get -x a").starts_with("unknown shorthand flag: 'x' in -x\n"));
         assert!(message("stentorctl nope").starts_with("unknown command \"nope\" for \"stentorctl\"\n"));
-        let expected =
-            "invalid argument \"abc\" for \"--rev\" flag: strconv.ParseInt: parsing \"abc\": invalid syntax";
+        let expected = "invalid argument \"abc\" for \"--rev\" flag: strconv.ParseInt: parsing \"abc\": invalid syntax";
         assert!(message("stentorctl get a --rev abc").starts_with(expected));
         assert_eq!(read("stentorctl get --nope a").unwrap_err().exit, Exit::Error);
     }

@@ -74,6 +74,14 @@ impl From<std::io::Error> for Failure {
     }
 }
 
+/// An operating system's error without its number, as Go words it.
+pub(crate) fn io_text(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
+}
+
 /// The error as etcdctl words it.
 pub(crate) fn text(error: &Error) -> String {
     match error {

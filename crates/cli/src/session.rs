@@ -70,7 +70,7 @@ pub(crate) struct Globals {
 }
 
 /// The settings in force.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Session {
     pub(crate) endpoints: Vec<String>,
     pub(crate) printer: Printer,
@@ -132,9 +132,26 @@ impl Session {
             credentials: credentials(&text(&flags.user, "user", ""), &text(&flags.password, "password", ""))?,
         };
         if truth(&flags.debug, "debug", "false")? {
-            eprintln!("{session:?}");
+            session.tell();
         }
         Ok(session)
+    }
+
+    /// Shows the settings on standard error, the password left out.
+    fn tell(&self) {
+        let settings = [
+            ("ENDPOINTS", format!("{:?}", self.endpoints)),
+            ("COMMAND_TIMEOUT", go::duration(self.command_timeout)),
+            ("DIAL_TIMEOUT", go::duration(self.dial_timeout)),
+            ("KEEPALIVE_TIME", go::duration(self.keepalive.0)),
+            ("KEEPALIVE_TIMEOUT", go::duration(self.keepalive.1)),
+            ("HEX", self.printer.hex.to_string()),
+            ("WRITE_OUT", self.printer.format.name().to_owned()),
+            ("USER", self.credentials.as_ref().map_or_else(String::new, |(user, _)| user.clone())),
+        ];
+        for (name, value) in settings {
+            eprintln!("ETCDCTL_{name}={value}");
+        }
     }
 
     /// How to connect to `endpoints`.
@@ -248,7 +265,7 @@ mod tests {
             ("ETCDCTL_INSECURE_SKIP_TLS_VERIFY", "true"),
             ("ETCDCTL_DISCOVERY_SRV", "example.org"),
         ] {
-            let failure = session(Globals::default(), &[env]).unwrap_err();
+            let failure = session(Globals::default(), &[env]).err().unwrap();
             assert_eq!(failure.exit, Exit::BadFeature, "{env:?}");
             assert!(failure.message.unwrap().contains("not supported yet"));
         }

@@ -24,7 +24,15 @@ pub struct Lease<'a> {
 pub struct LeaseKeepAlive {
     connection: Arc<Connection>,
     renewals: mpsc::Sender<LeaseKeepAliveRequest>,
-    answers: Streaming<LeaseKeepAliveResponse>,
+    state: State,
+}
+
+/// A server may send nothing, headers included, before the first request: so the call starts with it.
+#[derive(Debug)]
+enum State {
+    Ready(ReceiverStream<LeaseKeepAliveRequest>),
+    Open(Box<Streaming<LeaseKeepAliveResponse>>),
+    Failed,
 }
 
 impl<'a> Lease<'a> {
@@ -72,15 +80,11 @@ impl<'a> Lease<'a> {
         self.connection.unary(LeaseLeasesRequest {}, async |r| stub.lease_leases(r).await).await
     }
 
-    /// Opens a stream of renewals.
-    ///
-    /// # Errors
-    /// As [`grant`](Self::grant).
-    pub async fn keep_alive(self) -> Result<LeaseKeepAlive> {
+    /// A stream of renewals; it opens with the first one.
+    pub fn keep_alive(self) -> LeaseKeepAlive {
         let (renewals, requests) = mpsc::channel(16);
-        let request = self.connection.request(ReceiverStream::new(requests));
-        let answer = self.stub().lease_keep_alive(request).await.map_err(|s| self.connection.error(&s))?;
-        Ok(LeaseKeepAlive { connection: self.connection.clone(), renewals, answers: answer.into_inner() })
+        let state = State::Ready(ReceiverStream::new(requests));
+        LeaseKeepAlive { connection: self.connection.clone(), renewals, state }
     }
 }
 
@@ -91,19 +95,33 @@ impl LeaseKeepAlive {
     /// # Errors
     /// See [`Error`]; afterwards the stream is of no more use.
     pub async fn renew(&mut self, id: i64) -> Result<LeaseKeepAliveResponse> {
-        let timeout = self.connection.call_timeout;
-        let answer = async {
-            // A closed queue means that the stream has ended; reading it says why.
-            self.renewals.send(LeaseKeepAliveRequest { id }).await.ok();
-            let answer = self.connection.next(&mut self.answers).await?;
-            answer.ok_or_else(|| Error::Connection {
-                endpoint: self.connection.endpoint.to_string(),
-                reason: "the server ended the stream".to_owned(),
-            })
-        };
-        match timeout {
-            None => answer.await,
-            Some(timeout) => tokio::time::timeout(timeout, answer).await.map_err(|_| Error::DeadlineExceeded)?,
+        match self.connection.call_timeout {
+            None => self.exchange(id).await,
+            Some(timeout) => {
+                tokio::time::timeout(timeout, self.exchange(id)).await.map_err(|_| Error::DeadlineExceeded)?
+            }
         }
+    }
+
+    async fn exchange(&mut self, id: i64) -> Result<LeaseKeepAliveResponse> {
+        let ended = || Error::Connection {
+            endpoint: self.connection.endpoint.to_string(),
+            reason: "the server ended the stream".to_owned(),
+        };
+        self.renewals.send(LeaseKeepAliveRequest { id }).await.map_err(|_| ended())?;
+        // Whoever drops this half-way finds the stream failed, not out of step.
+        let mut answers = match std::mem::replace(&mut self.state, State::Failed) {
+            State::Open(answers) => answers,
+            State::Ready(requests) => {
+                let request = self.connection.request(requests);
+                let mut stub = stub!(LeaseClient<_>, self.connection);
+                let answer = stub.lease_keep_alive(request).await.map_err(|s| self.connection.error(&s))?;
+                Box::new(answer.into_inner())
+            }
+            State::Failed => return Err(ended()),
+        };
+        let answer = self.connection.next(&mut answers).await?.ok_or_else(ended)?;
+        self.state = State::Open(answers);
+        Ok(answer)
     }
 }

@@ -1,14 +1,13 @@
 //! The command that a watch runs at each event.
 
 use std::ffi::OsString;
-use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, ExitStatus, Stdio};
 
 use stentor_proto::etcdserverpb::WatchResponse;
 
-use crate::failure::{Exit, Failure, Result};
+use crate::failure::{Exit, Failure, Result, io_text};
 use crate::go;
 use crate::print::event_type;
 
@@ -59,11 +58,7 @@ impl Exec {
 
     fn not_started(&self, error: &std::io::Error) -> String {
         let program = self.program.to_string_lossy();
-        let cause = match error.kind() {
-            ErrorKind::NotFound => "no such file or directory".to_owned(),
-            ErrorKind::PermissionDenied => "permission denied".to_owned(),
-            _ => error.to_string(),
-        };
+        let cause = io_text(error);
         if program.contains('/') {
             format!("fork/exec {program}: {cause}")
         } else {

@@ -110,8 +110,7 @@ async fn keep_alive(args: &[String], once: bool, session: &Session) -> Result<()
     if once {
         // etcdctl's exit code for all that goes wrong here.
         let bad = |f: Failure| Failure { exit: Exit::BadConnection, ..f };
-        let response = client.lease().keep_alive().await.map_err(|e| bad(e.into()))?.renew(id).await;
-        let response = response.map_err(|e| bad(e.into()))?;
+        let response = client.lease().keep_alive().renew(id).await.map_err(|e| bad(e.into()))?;
         if response.ttl <= 0 {
             return Err(Failure::new(Exit::BadConnection, EtcdError::LeaseNotFound));
         }
@@ -122,14 +121,9 @@ async fn keep_alive(args: &[String], once: bool, session: &Session) -> Result<()
 
 /// Renews every third of the TTL; a stream that breaks is opened again.
 async fn renew_until_gone(client: &Client, id: i64, session: &Session) -> Result<()> {
-    let mut stream = None;
+    let mut stream = client.lease().keep_alive();
     loop {
-        let open = match stream.take() {
-            Some(open) => open,
-            None => client.lease().keep_alive().await?,
-        };
-        let mut open = open;
-        match open.renew(id).await {
+        match stream.renew(id).await {
             Ok(response) if response.ttl <= 0 => {
                 // etcdctl says this in its simple format alone.
                 return match session.printer.format {
@@ -141,11 +135,11 @@ async fn renew_until_gone(client: &Client, id: i64, session: &Session) -> Result
                 show(session.printer.keep_alive(&response))?;
                 let ttl = Duration::from_secs(response.ttl.unsigned_abs());
                 tokio::time::sleep(ttl / 3).await;
-                stream = Some(open);
             }
             Err(error) if error.is_retryable() => {
                 eprintln!("{error}; trying again");
                 tokio::time::sleep(Duration::from_millis(500)).await;
+                stream = client.lease().keep_alive();
             }
             Err(error) => return Err(error.into()),
         }

@@ -3,7 +3,7 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::failure::{Exit, Failure, Result};
+use crate::failure::{Exit, Failure, Result, io_text};
 use crate::print::{Format, show};
 use crate::progress::Bar;
 use crate::session::Session;
@@ -99,9 +99,9 @@ async fn save(path: &Path, session: &Session) -> Result<()> {
             return Err(failure);
         }
     };
-    fs::rename(&part, path)
-        .and_then(|()| sync_dir(path))
-        .map_err(|e| interrupted(format!("could not rename {} to {} ({e})", part.display(), path.display())))?;
+    fs::rename(&part, path).and_then(|()| sync_dir(path)).map_err(|e| {
+        interrupted(format!("could not rename {} to {} ({})", part.display(), path.display(), io_text(&e)))
+    })?;
     let mut out = format!("Snapshot saved at {}\n", path.display());
     if !version.is_empty() {
         out += &format!("Server version {version}\n");
@@ -111,7 +111,10 @@ async fn save(path: &Path, session: &Session) -> Result<()> {
 
 /// Fetches and verifies; returns the server's version, if it tells it.
 async fn fetch(part: &Path, session: &Session) -> Result<String> {
-    let failed = |what: &str, e: std::io::Error| interrupted(format!("could not {what} {} ({e})", part.display()));
+    let failed = |what: &str, e: std::io::Error| {
+        let part = part.display();
+        interrupted(format!("could not {what} {part} ({what} {part}: {})", io_text(&e)))
+    };
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)

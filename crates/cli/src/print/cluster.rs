@@ -273,10 +273,9 @@ fn status_cells(status: &PerEndpoint<StatusResponse>) -> Vec<String> {
 }
 
 fn percentage_not_in_use(size: i64, in_use: i64) -> String {
-    if size <= 0 {
-        return "0%".to_owned();
-    }
-    format!("{}%", ((1.0 - in_use as f64 / size as f64) * 100.0) as i64)
+    // Rounded up.
+    let used = in_use.saturating_mul(100).checked_div(size).unwrap_or(100);
+    format!("{}%", 100 - used)
 }
 
 fn status_json(r: &StatusResponse) -> Object {

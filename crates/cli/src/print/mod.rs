@@ -39,7 +39,7 @@ impl Format {
         }
     }
 
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Format::Simple => "simple",
             Format::Json => "json",
