@@ -1,4 +1,14 @@
 //! `stentorctl`: the command line client of Stentor, with etcdctl's commands, output and exit codes.
+//!
+//! Where versions of etcdctl differ it follows 3.7, except that a watch's JSON is that of 3.4 and 3.5 (no
+//! `CancelReason`, no events as `[]`). On purpose it differs from all of them so:
+//! - a format that a command cannot show is refused before the command does anything;
+//! - an unknown command below `lease`, `endpoint` and the like is an error, not a help page;
+//! - a third argument of `watch` is an error, not ignored;
+//! - `txn` compares leases, in hexadecimal, and an unknown operator is an error (etcdctl panics at both);
+//! - `lease revoke -w protobuf` works;
+//! - an unreachable server is named; `snapshot save`, `check` and `lease keep-alive` give up on it too;
+//! - `snapshot status` and `restore` are of Stentor's own snapshots.
 
 mod args;
 mod cmd;

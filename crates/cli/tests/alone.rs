@@ -95,6 +95,19 @@ fn a_watch_survives_the_server() {
 }
 
 #[test]
+fn a_failing_command_ends_its_watch() {
+    let Some(server) = Etcd::start(&[]) else { return };
+    ours(&server.endpoint(), "put w 1");
+    for (command, cause) in [
+        ("false", "command [\"false\"] error (exit status 1)\n"),
+        ("/nonexistent", "command [\"/nonexistent\"] error (fork/exec /nonexistent: no such file or directory)\n"),
+    ] {
+        let run = ours(&server.endpoint(), &format!("watch w --rev=1 -- {command}"));
+        assert_eq!((run.code, run.out.as_str(), run.err.as_str()), (1, "PUT\nw\n1\n", cause));
+    }
+}
+
+#[test]
 fn snapshots_are_whole_private_and_verified() {
     let Some(server) = Etcd::start(&[]) else { return };
     ours(&server.endpoint(), "put a 1");

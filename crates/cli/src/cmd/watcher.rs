@@ -27,14 +27,13 @@ impl Watcher {
     /// notes.
     pub(crate) async fn run(mut self, session: &Session, mut progress: mpsc::Receiver<()>) -> Result<()> {
         let mut pause = FIRST_PAUSE;
-        let mut told = false;
         loop {
             let error = match self.follow(session, &mut progress, &mut pause).await? {
                 End::Canceled => return Ok(()),
                 End::Broken(error) => error,
             };
-            // Once an outage is enough.
-            if !std::mem::replace(&mut told, pause > FIRST_PAUSE) {
+            // Once an outage is enough; every response ends one.
+            if pause == FIRST_PAUSE {
                 eprintln!("watch interrupted: {error}; trying again");
             }
             tokio::time::sleep(pause).await;
