@@ -6,6 +6,7 @@ use async_stream::try_stream;
 use futures::Stream;
 use prost::Message;
 use stentor_mvcc::{Error, RangeResult, View};
+use stentor_proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use stentor_proto::etcdserverpb::{RangeRequest, RangeResponse, RangeStreamResponse};
 use stentor_proto::{EtcdError, Revision};
 use tonic::Status;
@@ -22,9 +23,11 @@ const MAX_KEYS: i64 = 10_000;
 
 /// Refuses what can't be streamed in key order.
 pub(super) fn check(request: &RangeRequest) -> Result<(), Status> {
-    let refuse = |what| Err(Status::unimplemented(format!("etcdserver: range stream does not support {what}")));
-    if request.sort_order != 0 || request.sort_target != 0 {
-        refuse("sorting")
+    let refuse = |what| Err(Status::unimplemented(format!("RangeStream does not support {what}")));
+    // A target without an order is let through, and means nothing: chunks come in key order.
+    let (order, target) = (request.sort_order(), request.sort_target());
+    if order == SortOrder::Descend || order == SortOrder::Ascend && target != SortTarget::Key {
+        refuse("custom sort orders")
     } else if request.min_mod_revision != 0
         || request.max_mod_revision != 0
         || request.min_create_revision != 0
@@ -57,6 +60,7 @@ impl Chunks {
         if request.revision <= 0 {
             request.revision = view.revision().get();
         }
+        (request.sort_order, request.sort_target) = (0, 0);
         let limit = Some(request.limit).filter(|n| *n > 0 && !request.count_only);
         let current = view.revision();
         Ok(Chunks { node, rest: request, limit, count, current, keys: FIRST_KEYS })

@@ -1,0 +1,41 @@
+//! One connection to a server, with a client for each service on it.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use stentor_proto::etcdserverpb::cluster_client::ClusterClient;
+use stentor_proto::etcdserverpb::kv_client::KvClient;
+use stentor_proto::etcdserverpb::lease_client::LeaseClient;
+use stentor_proto::etcdserverpb::maintenance_client::MaintenanceClient;
+use stentor_proto::etcdserverpb::watch_client::WatchClient;
+use tonic::transport::{Channel, Endpoint};
+
+/// The clients of one connection.
+#[derive(Clone)]
+#[allow(missing_docs)]
+pub struct Client {
+    pub kv: KvClient<Channel>,
+    pub watch: WatchClient<Channel>,
+    pub lease: LeaseClient<Channel>,
+    pub maintenance: MaintenanceClient<Channel>,
+    pub cluster: ClusterClient<Channel>,
+}
+
+impl Client {
+    /// Connects to `http://HOST:PORT`. Messages may have any size.
+    ///
+    /// # Errors
+    /// When the address is not one or nobody answers within 10 seconds.
+    pub async fn connect(endpoint: &str) -> Result<Client> {
+        let address = Endpoint::from_shared(endpoint.to_owned()).context("not an address")?;
+        let channel = address.connect_timeout(Duration::from_secs(10)).connect().await;
+        let channel = channel.with_context(|| format!("cannot connect to {endpoint}"))?;
+        Ok(Client {
+            kv: KvClient::new(channel.clone()).max_decoding_message_size(usize::MAX),
+            watch: WatchClient::new(channel.clone()).max_decoding_message_size(usize::MAX),
+            lease: LeaseClient::new(channel.clone()),
+            maintenance: MaintenanceClient::new(channel.clone()).max_decoding_message_size(usize::MAX),
+            cluster: ClusterClient::new(channel),
+        })
+    }
+}

@@ -1,0 +1,11 @@
+//! Stentor beside a real etcd: the same random requests to both ([`differential`]), etcd's own tools
+//! and clients against Stentor (the tests), and kill -9 under load ([`crash`]).
+//!
+//! Nothing here knows Stentor's own crates but the protocol: a server is a binary that takes etcd's
+//! flags. So every test can be proved on etcd itself, by naming an etcd as the server under test.
+
+pub mod client;
+pub mod crash;
+pub mod differential;
+pub mod peers;
+pub mod process;

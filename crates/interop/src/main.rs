@@ -1,0 +1,120 @@
+//! Runs the differential test or the crash test any number of times. `cargo xtask interop` and
+//! `cargo xtask crash` find the binaries and call it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::{Parser, Subcommand};
+use stentor_interop::crash;
+use stentor_interop::differential::{Coverage, ENOUGH, Options, document, run};
+
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The same random requests to two servers
+    Differential(Differential),
+    /// kill -9 under load
+    Crash(Crash),
+    /// Print the made part of docs/differences.md
+    Document,
+}
+
+#[derive(clap::Args)]
+struct Differential {
+    /// The server that is right: an etcd
+    #[arg(long)]
+    peer: PathBuf,
+    /// The server under test
+    #[arg(long)]
+    server: PathBuf,
+    /// Requests a seed
+    #[arg(long, default_value_t = 3000)]
+    requests: u64,
+    /// How many seeds
+    #[arg(long, default_value_t = 1)]
+    seeds: u64,
+    /// The first seed
+    #[arg(long, default_value_t = 1)]
+    first_seed: u64,
+    /// Go on after a difference
+    #[arg(long)]
+    keep_going: bool,
+    /// Print each request and its answer
+    #[arg(long)]
+    trace: bool,
+}
+
+#[derive(clap::Args)]
+struct Crash {
+    /// The server to kill
+    #[arg(long)]
+    server: PathBuf,
+    /// How often
+    #[arg(long, default_value_t = 10)]
+    rounds: u64,
+    /// Seed of the load and of the moments
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Differential(args) => differential(args).await,
+        Command::Crash(args) => {
+            let options = crash::Options { server: args.server, rounds: args.rounds, seed: args.seed };
+            crash::run(&options).await.map(|report| print!("{report}"))
+        }
+        Command::Document => {
+            print!("{}", document());
+            Ok(())
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("Error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn differential(args: Differential) -> Result<()> {
+    let mut coverage = Coverage::default();
+    let mut found = 0;
+    for seed in args.first_seed..args.first_seed.saturating_add(args.seeds) {
+        let options = Options {
+            reference: args.peer.clone(),
+            subject: args.server.clone(),
+            seed,
+            requests: args.requests,
+            keep_going: args.keep_going,
+            trace: args.trace,
+        };
+        let report = run(&options).await?;
+        coverage.merge(&report.coverage);
+        found += report.differences.len();
+        for difference in &report.differences {
+            println!("{difference}\n");
+        }
+        println!("seed {seed}: {} requests, {} differences", report.coverage.requests(), report.differences.len());
+        if found > 0 && !args.keep_going {
+            break;
+        }
+    }
+    println!("{coverage}");
+    let missing = coverage.missing();
+    if coverage.requests() >= ENOUGH && !missing.is_empty() {
+        bail!("never reached: {}", missing.join(", "));
+    }
+    if found > 0 {
+        bail!("{found} differences");
+    }
+    Ok(())
+}

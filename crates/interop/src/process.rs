@@ -1,0 +1,162 @@
+//! A server as a process: started on free ports of 127.0.0.1, killed when dropped.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use tempfile::TempDir;
+
+/// How long a start may take on a busy machine.
+const START: Duration = Duration::from_secs(60);
+/// Lines of the log that a failure shows.
+const TAIL: usize = 60;
+/// The line that says that clients can be served.
+const READY: &str = "ready to serve client requests";
+
+/// A server binary with etcd's flags, running on a data directory of its own.
+pub struct Server {
+    binary: PathBuf,
+    directory: TempDir,
+    client_port: u16,
+    peer_port: u16,
+    flags: Vec<String>,
+    running: Option<Running>,
+}
+
+struct Running {
+    child: Child,
+    tail: Arc<Mutex<VecDeque<String>>>,
+}
+
+impl Server {
+    /// Starts `binary` with an empty data directory and these flags besides the addresses.
+    ///
+    /// # Errors
+    /// When it cannot be started or does not say that it is ready within a minute; the error holds the
+    /// end of its log.
+    pub fn start(binary: &Path, flags: &[&str]) -> Result<Server> {
+        let directory = tempfile::tempdir().context("cannot make a data directory")?;
+        let (client_port, peer_port) = free_ports()?;
+        let flags = flags.iter().map(ToString::to_string).collect();
+        let binary = binary.to_path_buf();
+        let mut server = Server { binary, directory, client_port, peer_port, flags, running: None };
+        server.restart()?;
+        Ok(server)
+    }
+
+    /// Where clients reach it: `http://127.0.0.1:PORT`.
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.client_port)
+    }
+
+    /// Where its data lies.
+    pub fn data_dir(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// SIGKILL, and waits until the process is gone. Nothing happens when it is not running.
+    pub fn kill(&mut self) {
+        if let Some(mut running) = self.running.take() {
+            // Both fail only when the process has already gone.
+            let _ = running.child.kill();
+            let _ = running.child.wait();
+        }
+    }
+
+    /// The process id, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.running.as_ref().map(|running| running.child.id())
+    }
+
+    /// The last lines of its log.
+    pub fn log_tail(&self) -> String {
+        self.running.as_ref().map(|running| joined(&running.tail)).unwrap_or_default()
+    }
+
+    /// Kills it if it runs and starts it again on the same data and addresses.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn restart(&mut self) -> Result<()> {
+        self.kill();
+        let mut command = Command::new(&self.binary);
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("ETCD") || text.starts_with("STENTOR_") {
+                command.env_remove(&name);
+            }
+        }
+        let client = self.endpoint();
+        let peer = format!("http://127.0.0.1:{}", self.peer_port);
+        command.arg("--data-dir").arg(self.data_dir());
+        command.args(["--name", "interop", "--listen-client-urls", &client, "--advertise-client-urls", &client]);
+        command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
+        command.args(["--initial-cluster", &format!("interop={peer}")]);
+        command.args(&self.flags);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().with_context(|| format!("cannot start {}", self.binary.display()))?;
+        let tail = Arc::new(Mutex::new(VecDeque::new()));
+        let (ready, is_ready) = channel();
+        follow(child.stdout.take(), &tail, ready.clone());
+        follow(child.stderr.take(), &tail, ready);
+        let running = self.running.insert(Running { child, tail });
+        if let Err(error) = wait_ready(&is_ready) {
+            let log = joined(&running.tail);
+            self.kill();
+            bail!("{}: {error}; its log ends:\n{log}", self.binary.display());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn wait_ready(is_ready: &Receiver<()>) -> Result<()> {
+    is_ready.recv_timeout(START).map_err(|error| match error {
+        RecvTimeoutError::Timeout => anyhow!("not ready after {START:?}"),
+        RecvTimeoutError::Disconnected => anyhow!("ended before it was ready"),
+    })
+}
+
+/// Reads the log to its end, so that the server never blocks on a full pipe.
+fn follow(output: Option<impl Read + Send + 'static>, tail: &Arc<Mutex<VecDeque<String>>>, ready: Sender<()>) {
+    let Some(output) = output else { return };
+    let tail = Arc::clone(tail);
+    std::thread::spawn(move || {
+        let mut ready = Some(ready);
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            if line.contains(READY)
+                && let Some(ready) = ready.take()
+            {
+                // Nobody listens any more when the start was given up.
+                let _ = ready.send(());
+            }
+            let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+            if tail.len() == TAIL {
+                tail.pop_front();
+            }
+            tail.push_back(line);
+        }
+    });
+}
+
+fn joined(tail: &Mutex<VecDeque<String>>) -> String {
+    let tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+    tail.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
+}
+
+fn free_ports() -> Result<(u16, u16)> {
+    // Both are held before either is let go: otherwise they could be the same.
+    let listeners = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
+    Ok((listeners.0.local_addr()?.port(), listeners.1.local_addr()?.port()))
+}
