@@ -1,5 +1,6 @@
 //! The process: what `stentor` does between its command line and its end.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -34,8 +35,8 @@ enum RunError {
 /// Serves until SIGTERM or SIGINT. Status 0 after an orderly stop, 1 if it could not start.
 pub fn run(config: &Config, warnings: &[String]) -> ExitCode {
     if let Err(error) = logging::init(&config.log) {
-        // There is no log to say it in.
-        eprintln!("stentor: cannot log: {error}");
+        // There is no log to say it in, and there may be no standard error either.
+        let _ = writeln!(std::io::stderr(), "stentor: cannot log: {error}");
         return ExitCode::FAILURE;
     }
     for warning in warnings {
@@ -89,7 +90,7 @@ async fn serve(config: &Config) -> Result<(), RunError> {
         revision = member.node.store.view().revision().get(),
         cluster_id = format!("{:x}", member.node.identity().cluster_id),
         member_id = format!("{:x}", member.node.identity().member_id),
-        urls = ?config.listen_client_urls.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        urls = config.listen_client_urls.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
         "ready to serve client requests"
     );
 

@@ -3,8 +3,11 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use async_stream::try_stream;
+use bytes::Bytes;
 use futures::Stream;
 use stentor_mvcc::Answer;
+use stentor_mvcc::snapshot::Trailer;
 use stentor_proto::etcdserverpb::alarm_request::AlarmAction;
 use stentor_proto::etcdserverpb::maintenance_server::Maintenance;
 use stentor_proto::etcdserverpb::{
@@ -32,6 +35,17 @@ impl MaintenanceService {
     pub fn new(node: Arc<Node>) -> MaintenanceService {
         MaintenanceService { node }
     }
+}
+
+/// A snapshot is sent in messages of this size, as etcd does.
+const SEND_BYTES: usize = 32 << 10;
+
+/// And read in steps of this.
+const READ_BYTES: usize = 1 << 20;
+
+fn part(blob: Bytes, remaining_bytes: u64) -> SnapshotResponse {
+    let version = version::ETCD_VERSION.to_owned();
+    SnapshotResponse { header: None, remaining_bytes, blob, version }
 }
 
 /// An alarm as Status tells it.
@@ -101,7 +115,33 @@ impl Maintenance for MaintenanceService {
     type SnapshotStream = Pin<Box<dyn Stream<Item = Result<SnapshotResponse, Status>> + Send>>;
 
     async fn snapshot(&self, _: Request<SnapshotRequest>) -> Result<Response<Self::SnapshotStream>, Status> {
-        Err(not_built("Maintenance.Snapshot"))
+        let store = self.node.store.clone();
+        let workers = self.node.environment.workers;
+        let begun = workers.blocking(move || store.snapshot(version::STENTOR_VERSION));
+        let mut snapshot = begun.await.map_err(of_stopping)?.map_err(of_store)?;
+        let mut remaining = snapshot.total_len();
+        info!(bytes = remaining, "sending a snapshot");
+        let chunks = try_stream! {
+            let mut trailer = Trailer::default();
+            loop {
+                // Read in larger steps than are sent, since each goes to another thread.
+                let step = workers.blocking(move || {
+                    let chunk = snapshot.next_chunk(READ_BYTES);
+                    (snapshot, chunk)
+                });
+                let (rest, chunk) = step.await.map_err(of_stopping)?;
+                snapshot = rest;
+                let Some(mut chunk) = chunk.map_err(of_store)? else { break };
+                trailer.update(&chunk);
+                while !chunk.is_empty() {
+                    let blob = chunk.split_to(chunk.len().min(SEND_BYTES));
+                    remaining = remaining.saturating_sub(blob.len() as u64);
+                    yield part(blob, remaining);
+                }
+            }
+            yield part(Bytes::copy_from_slice(&trailer.finish()), 0);
+        };
+        Ok(Response::new(Box::pin(chunks)))
     }
 
     async fn defragment(&self, _: Request<DefragmentRequest>) -> Result<Response<DefragmentResponse>, Status> {
