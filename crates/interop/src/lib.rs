@@ -9,3 +9,4 @@ pub mod crash;
 pub mod differential;
 pub mod peers;
 pub mod process;
+pub mod stream;

@@ -42,6 +42,11 @@ pub fn required(variable: &str, test: &str) -> Option<PathBuf> {
     found
 }
 
+/// The number that an environment variable holds, or another.
+pub fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+}
+
 /// What a server says of itself: whose it is, and which etcd it is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Version {

@@ -12,7 +12,7 @@ use super::journal::{Change, Journal};
 use super::load::Hash;
 use super::store::Store;
 use crate::client::Client;
-use crate::differential::stream::revision_of;
+use crate::stream::revision_of;
 
 fn pair(event: &Event) -> Result<&KeyValue> {
     event.kv.as_ref().context("an event without a pair")

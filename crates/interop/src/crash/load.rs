@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 
 use super::journal::{Change, Journal};
 use crate::client::Client;
-use crate::differential::stream::Stream;
+use crate::stream::Stream;
 
 const WRITERS: u64 = 5;
 /// Keys a writer changes.

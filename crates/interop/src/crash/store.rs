@@ -8,7 +8,7 @@ use stentor_proto::etcdserverpb::{RangeRequest, WatchCreateRequest};
 use stentor_proto::mvccpb::{Event, KeyValue};
 
 use crate::client::Client;
-use crate::differential::stream::{PATIENCE, Stream};
+use crate::stream::{PATIENCE, Stream};
 
 /// What a server holds.
 pub(super) struct Store {

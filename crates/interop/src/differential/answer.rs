@@ -11,6 +11,8 @@ use stentor_proto::etcdserverpb::{
 };
 use stentor_proto::mvccpb::{Event, KeyValue};
 
+use crate::stream::WatchAnswer;
+
 /// One server's answer to one request.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)]
@@ -37,20 +39,6 @@ pub(crate) enum Answer {
         code: i32,
         text: String,
     },
-}
-
-/// A response on a watch stream that answers a request, or ends a watcher.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub(crate) struct WatchAnswer {
-    pub(crate) watch_id: i64,
-    /// Whether cluster, member and term were filled in.
-    pub(crate) named: bool,
-    pub(crate) revision: i64,
-    pub(crate) created: bool,
-    pub(crate) canceled: bool,
-    pub(crate) compact_revision: i64,
-    pub(crate) cancel_reason: String,
 }
 
 /// The first of the numbers that stand for the ids that servers choose.

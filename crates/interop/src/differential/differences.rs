@@ -9,8 +9,8 @@ use stentor_proto::mvccpb::event::EventType;
 use super::answer::Answer;
 use super::request::Request;
 use super::settle::for_ranges;
-use super::stream::revision_of;
 use crate::peers::Version;
+use crate::stream::revision_of;
 
 /// The known difference for which a note from before a create can come after it.
 pub(crate) fn late_notes(server: Version) -> Option<&'static Known> {

@@ -15,7 +15,6 @@ mod request;
 mod run;
 mod settle;
 mod side;
-pub(crate) mod stream;
 mod watcher;
 
 pub use coverage::{Coverage, ENOUGH};

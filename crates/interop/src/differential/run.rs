@@ -7,16 +7,16 @@ use stentor_proto::mvccpb::Event;
 use stentor_proto::mvccpb::event::EventType;
 
 use super::answer::Answer;
-use super::coverage::Coverage;
+use super::coverage::{Coverage, OLD_ETCD};
 use super::differences::{KNOWN, Seen, late_notes, may_miss, notes_worthless, part_missing};
 use super::generate::Generator;
 use super::report::{Difference, beside};
 use super::request::Request;
 use super::settle::settle;
 use super::side::{STREAMS, Side};
-use super::stream::revision_of;
 use super::watcher::Watcher;
 use crate::peers::Version;
+use crate::stream::revision_of;
 
 /// Requests between two comparisons of all watchers.
 const SEGMENT: u64 = 25;
@@ -52,12 +52,17 @@ pub async fn run(options: &Options) -> Result<Report> {
     let versions = (Version::of(&options.reference)?, Version::of(&options.subject)?);
     let reference = Side::start(&options.reference, versions.0).await.context("the reference")?;
     let subject = Side::start(&options.subject, versions.1).await.context("the server under test")?;
+    let old_etcd = versions.0.is_etcd_before((3, 7, 0));
+    let mut coverage = Coverage::default();
+    if old_etcd {
+        coverage.add(OLD_ETCD);
+    }
     let mut run = Run {
         sides: [reference, subject],
-        generator: Generator::new(options.seed, versions.0.is_etcd_before((3, 7, 0))),
+        generator: Generator::new(options.seed, old_etcd),
         history: Vec::new(),
         watchers: Vec::new(),
-        coverage: Coverage::default(),
+        coverage,
         differences: Vec::new(),
         number: 0,
         current: String::new(),

@@ -17,10 +17,10 @@ use tonic::{Response, Status};
 
 use super::answer::{Answer, LeaseIds};
 use super::request::Request;
-use super::stream::{PATIENCE, Stream};
 use crate::client::Client;
 use crate::peers::Version;
 use crate::process::Server;
+use crate::stream::{PATIENCE, Stream};
 
 /// Between two looks at a lease that should expire.
 const LOOK: Duration = Duration::from_millis(50);

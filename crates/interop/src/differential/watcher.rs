@@ -7,8 +7,8 @@ use stentor_proto::mvccpb::event::EventType;
 
 use super::coverage::Coverage;
 use super::differences::{Replay, may_miss};
-use super::stream::revision_of;
 use crate::peers::Version;
+use crate::stream::revision_of;
 
 /// A live watcher of a run.
 pub(crate) struct Watcher {

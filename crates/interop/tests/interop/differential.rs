@@ -1,18 +1,14 @@
 //! The same random requests to an etcd and to Stentor: 3,000 of them per etcd, seeds fixed.
-//! `STENTOR_TEST_INTEROP_REQUESTS` and `STENTOR_TEST_INTEROP_SEED` change that.
+//! `STENTOR_INTEROP_REQUESTS` and `STENTOR_SEED` change that.
 
 use anyhow::Result;
 use stentor_interop::differential::{ENOUGH, Options, document, document_matches, run};
-use stentor_interop::peers::{ETCDS, SERVER, required};
-
-fn number(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
-}
+use stentor_interop::peers::{ETCDS, SERVER, number, required};
 
 async fn against(variable: &str, test: &str) -> Result<()> {
     let (Some(subject), Some(reference)) = (required(SERVER, test), required(variable, test)) else { return Ok(()) };
-    let requests = number("STENTOR_TEST_INTEROP_REQUESTS", 3000);
-    let seed = number("STENTOR_TEST_INTEROP_SEED", 1);
+    let requests = number("STENTOR_INTEROP_REQUESTS", 3000);
+    let seed = number("STENTOR_SEED", 1);
     let options = Options { reference, subject, seed, requests, keep_going: false, trace: false };
     let report = run(&options).await?;
     assert!(report.differences.is_empty(), "{}", report.differences[0]);

@@ -17,7 +17,7 @@ use stentor_proto::etcdserverpb::{CompactionRequest, PutRequest};
 use super::answer::Answer;
 use super::request::Request;
 use super::side::STREAMS;
-use super::stream::Stream;
+use crate::stream::Stream;
 
 /// Watchers per stream above which no more are created.
 const MOST_WATCHERS: usize = 12;

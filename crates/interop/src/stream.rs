@@ -13,24 +13,37 @@ use tokio::time::{Instant, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use super::answer::WatchAnswer;
 use crate::client::Client;
 
 /// How long an answer or an event may take on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 /// etcd stays silent on a progress request while a watcher catches up, so it is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// A requested progress note (watch id -1), and how many events each watcher had received before it.
 #[derive(Debug)]
 #[allow(missing_docs)]
-pub(crate) struct Note {
-    pub(crate) revision: i64,
-    pub(crate) seen: HashMap<i64, usize>,
+pub struct Note {
+    pub revision: i64,
+    pub seen: HashMap<i64, usize>,
+}
+
+/// A response on a watch stream that answers a request, or ends a watcher.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct WatchAnswer {
+    pub watch_id: i64,
+    /// Whether cluster, member and term were filled in.
+    pub named: bool,
+    pub revision: i64,
+    pub created: bool,
+    pub canceled: bool,
+    pub compact_revision: i64,
+    pub cancel_reason: String,
 }
 
 /// A watch stream.
-pub(crate) struct Stream {
+pub struct Stream {
     requests: mpsc::Sender<WatchRequest>,
     responses: mpsc::UnboundedReceiver<Result<WatchResponse, Status>>,
     answers: VecDeque<WatchAnswer>,
@@ -48,7 +61,7 @@ pub(crate) struct Stream {
 
 impl Stream {
     /// Opens a stream.
-    pub(crate) fn open(client: &Client) -> Stream {
+    pub fn open(client: &Client) -> Stream {
         let (requests, to_send) = mpsc::channel(1024);
         let (received, responses) = mpsc::unbounded_channel();
         let mut client = client.watch.clone();
@@ -83,7 +96,7 @@ impl Stream {
     ///
     /// # Errors
     /// When the stream has ended.
-    pub(crate) async fn create(&self, create: WatchCreateRequest) -> Result<()> {
+    pub async fn create(&self, create: WatchCreateRequest) -> Result<()> {
         self.send(Some(RequestUnion::CreateRequest(create))).await
     }
 
@@ -91,7 +104,7 @@ impl Stream {
     ///
     /// # Errors
     /// When the stream has ended.
-    pub(crate) async fn cancel(&mut self, watch_id: i64) -> Result<()> {
+    pub async fn cancel(&mut self, watch_id: i64) -> Result<()> {
         if self.compacted.remove(&watch_id) {
             self.twice.insert(watch_id);
         }
@@ -102,7 +115,7 @@ impl Stream {
     ///
     /// # Errors
     /// When the stream has ended.
-    pub(crate) async fn progress(&self) -> Result<()> {
+    pub async fn progress(&self) -> Result<()> {
         self.send(Some(RequestUnion::ProgressRequest(WatchProgressRequest {}))).await
     }
 
@@ -110,7 +123,7 @@ impl Stream {
     ///
     /// # Errors
     /// When the stream has ended.
-    pub(crate) async fn nothing(&self) -> Result<()> {
+    pub async fn nothing(&self) -> Result<()> {
         self.send(None).await
     }
 
@@ -122,7 +135,7 @@ impl Stream {
     ///
     /// # Errors
     /// When none comes in time, or the stream ends.
-    pub(crate) async fn answer(&mut self) -> Result<WatchAnswer> {
+    pub async fn answer(&mut self) -> Result<WatchAnswer> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(answer) = self.answers.pop_front() {
@@ -136,7 +149,7 @@ impl Stream {
     ///
     /// # Errors
     /// When the stream ends.
-    pub(crate) async fn await_events(&mut self, watch_id: i64, count: usize) -> Result<()> {
+    pub async fn await_events(&mut self, watch_id: i64, count: usize) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         while self.live.get(&watch_id).is_some_and(|events| events.len() < count) {
             if Instant::now() >= deadline {
@@ -151,7 +164,7 @@ impl Stream {
     ///
     /// # Errors
     /// When none comes in time, or the stream ends.
-    pub(crate) async fn await_revision(&mut self, watch_id: i64, revision: i64) -> Result<()> {
+    pub async fn await_revision(&mut self, watch_id: i64, revision: i64) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         while self.live.get(&watch_id).is_some_and(|events| last_revision(events) < revision) {
             self.receive(deadline).await.with_context(|| format!("waiting for an event of revision {revision}"))?;
@@ -163,11 +176,7 @@ impl Stream {
     ///
     /// # Errors
     /// When neither comes in time, or the stream ends.
-    pub(crate) async fn await_revision_or_cancel(
-        &mut self,
-        watch_id: i64,
-        revision: i64,
-    ) -> Result<Option<WatchAnswer>> {
+    pub async fn await_revision_or_cancel(&mut self, watch_id: i64, revision: i64) -> Result<Option<WatchAnswer>> {
         let deadline = Instant::now() + PATIENCE;
         while last_revision(self.events(watch_id)) < revision {
             if let Some(answer) = self.answers.pop_front() {
@@ -179,7 +188,7 @@ impl Stream {
     }
 
     /// Takes in everything until the stream ends, however it does.
-    pub(crate) async fn until_it_ends(&mut self) {
+    pub async fn until_it_ends(&mut self) {
         while let Some(Ok(response)) = self.responses.recv().await {
             self.take(response);
         }
@@ -189,7 +198,7 @@ impl Stream {
     ///
     /// # Errors
     /// When none comes in time, or the stream ends.
-    pub(crate) async fn await_note(&mut self, revision: i64) -> Result<()> {
+    pub async fn await_note(&mut self, revision: i64) -> Result<()> {
         self.requested = 0;
         let deadline = Instant::now() + PATIENCE;
         while self.requested < revision {
@@ -219,7 +228,7 @@ impl Stream {
     }
 
     /// Takes in what has arrived, without waiting.
-    pub(crate) fn drain(&mut self) {
+    pub fn drain(&mut self) {
         while let Ok(Ok(response)) = self.responses.try_recv() {
             self.take(response);
         }
@@ -298,12 +307,12 @@ impl Stream {
     }
 
     /// The ids of the live watchers.
-    pub(crate) fn live(&self) -> Vec<i64> {
+    pub fn live(&self) -> Vec<i64> {
         self.live.keys().copied().collect()
     }
 
     /// Whether a watcher has been created and not cancelled.
-    pub(crate) fn is_live(&self, watch_id: i64) -> bool {
+    pub fn is_live(&self, watch_id: i64) -> bool {
         self.live.contains_key(&watch_id)
     }
 
@@ -312,7 +321,7 @@ impl Stream {
     ///
     /// # Errors
     /// When the stream has ended.
-    pub(crate) async fn forget_compacted(&mut self) -> Result<()> {
+    pub async fn forget_compacted(&mut self) -> Result<()> {
         for id in self.compacted.iter().copied().collect::<Vec<_>>() {
             self.cancel(id).await?;
         }
@@ -320,23 +329,23 @@ impl Stream {
     }
 
     /// The events that a live watcher has received.
-    pub(crate) fn events(&self, watch_id: i64) -> &[Event] {
+    pub fn events(&self, watch_id: i64) -> &[Event] {
         self.live.get(&watch_id).map_or(&[], Vec::as_slice)
     }
 
     /// The progress notes since this was last asked.
-    pub(crate) fn take_notes(&mut self) -> Vec<Note> {
+    pub fn take_notes(&mut self) -> Vec<Note> {
         std::mem::take(&mut self.notes)
     }
 
     /// What was wrong with the stream itself.
-    pub(crate) fn violations(&self) -> &[String] {
+    pub fn violations(&self) -> &[String] {
         &self.violations
     }
 }
 
 /// The revision of an event.
-pub(crate) fn revision_of(event: &Event) -> i64 {
+pub fn revision_of(event: &Event) -> i64 {
     event.kv.as_ref().map_or(0, |pair| pair.mod_revision)
 }
 
