@@ -8,10 +8,9 @@ use stentor_mvcc::{ChangeId, Record};
 use stentor_proto::mvccpb::KeyValue;
 use stentor_proto::{KeyRange, Revision};
 
-/// A chunk takes no further revision at this many bytes, or this many revisions. One revision that is
-/// larger by itself is a chunk.
-pub(crate) const MAX_BYTES: usize = 1 << 20;
-pub(crate) const MAX_REVISIONS: usize = 1000;
+/// A chunk takes no further revision at this many; nor beyond its bytes, but one revision that is larger
+/// by itself is a chunk.
+const MAX_REVISIONS: usize = 1000;
 
 /// Beside its pair, what a record takes in memory, about.
 const RECORD_OVERHEAD: usize = size_of::<Record>();
@@ -92,6 +91,7 @@ impl Chunk {
 /// Gathers whole revisions into a chunk until it is full.
 pub(crate) struct Builder {
     from: Revision,
+    max_bytes: usize,
     records: Vec<Record>,
     bytes: usize,
     revisions: usize,
@@ -103,9 +103,10 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    pub(crate) fn new(from: Revision) -> Builder {
+    pub(crate) fn new(from: Revision, max_bytes: usize) -> Builder {
         Builder {
             from,
+            max_bytes,
             records: Vec::new(),
             bytes: 0,
             revisions: 0,
@@ -120,7 +121,7 @@ impl Builder {
     pub(crate) fn push(&mut self, record: Record) -> bool {
         if self.open != Some(record.id.revision) {
             self.close();
-            if self.bytes >= MAX_BYTES || self.revisions >= MAX_REVISIONS {
+            if self.bytes >= self.max_bytes || self.revisions >= MAX_REVISIONS {
                 self.full = true;
                 return false;
             }
@@ -128,7 +129,7 @@ impl Builder {
         }
         self.open_bytes += weight(&record);
         self.records.push(record);
-        if self.revisions > 0 && self.bytes + self.open_bytes > MAX_BYTES {
+        if self.revisions > 0 && self.bytes + self.open_bytes > self.max_bytes {
             // This revision would make it too large: it begins the next chunk.
             self.records.truncate(self.open_at);
             self.full = true;

@@ -18,12 +18,14 @@ pub struct HubOptions {
     pub recent_bytes: usize,
     /// Bytes of history that was read for watchers behind them, shared between streams.
     pub cache_bytes: usize,
+    /// Bytes that are read at a time; one revision is always read whole.
+    pub chunk_bytes: usize,
 }
 
 impl Default for HubOptions {
-    /// 8 MiB of each.
+    /// 8 MiB of each, read by 1 MiB.
     fn default() -> HubOptions {
-        HubOptions { recent_bytes: 8 << 20, cache_bytes: 8 << 20 }
+        HubOptions { recent_bytes: 8 << 20, cache_bytes: 8 << 20, chunk_bytes: 1 << 20 }
     }
 }
 
@@ -96,6 +98,10 @@ impl Hub {
         self.history.clone()
     }
 
+    pub(crate) fn chunk_bytes(&self) -> usize {
+        self.options.chunk_bytes
+    }
+
     pub(crate) fn subscribe(&self) -> watch::Receiver<Tip> {
         self.tip.subscribe()
     }
@@ -106,7 +112,7 @@ impl Hub {
         if let Some(chunk) = self.cached(revision, newest) {
             return Some(chunk);
         }
-        let chunk = Arc::new(self.recent.read().chunk(revision)?);
+        let chunk = Arc::new(self.recent.read().chunk(revision, self.options.chunk_bytes)?);
         self.cache(&chunk);
         Some(chunk)
     }

@@ -14,6 +14,7 @@ use crate::watcher::Key;
 #[must_use = "the stream waits for it"]
 pub struct Read {
     pub(crate) history: Arc<dyn History>,
+    pub(crate) chunk_bytes: usize,
     pub(crate) what: What,
 }
 
@@ -62,7 +63,7 @@ impl Read {
         let now = self.history.now();
         let what = match self.what {
             What::Changes { for_whom, from, to } => {
-                Found::Changes { for_whom, from, result: read_chunk(&*now, from, to) }
+                Found::Changes { for_whom, from, result: read_chunk(&*now, from, to, self.chunk_bytes) }
             }
             What::Previous { watcher, chunk, positions } => {
                 let records = positions.iter().filter_map(|&at| chunk.get(at));
@@ -75,7 +76,7 @@ impl Read {
 }
 
 /// The changes from `from` on, at most up to `to`; `None` if history does not reach so far.
-fn read_chunk(now: &dyn Moment, from: Revision, to: Revision) -> Result<Option<Chunk>, ReadFailure> {
+fn read_chunk(now: &dyn Moment, from: Revision, to: Revision, max_bytes: usize) -> Result<Option<Chunk>, ReadFailure> {
     if let Some(compacted) = now.compacted().filter(|&compacted| from < compacted) {
         return Err(ReadFailure::Compacted(compacted));
     }
@@ -83,7 +84,7 @@ fn read_chunk(now: &dyn Moment, from: Revision, to: Revision) -> Result<Option<C
     if from > to {
         return Ok(None);
     }
-    let mut builder = Builder::new(from);
+    let mut builder = Builder::new(from, max_bytes);
     now.changes(from, to, &mut |record| {
         if builder.push(record) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;

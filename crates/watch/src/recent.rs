@@ -82,11 +82,11 @@ impl Recent {
     }
 
     /// The changes from `from` on, as many as make a chunk; `None` if they are not all here.
-    pub(crate) fn chunk(&self, from: Revision) -> Option<Chunk> {
+    pub(crate) fn chunk(&self, from: Revision, max_bytes: usize) -> Option<Chunk> {
         if from < self.oldest || from > self.newest {
             return None;
         }
-        let mut builder = chunk::Builder::new(from);
+        let mut builder = chunk::Builder::new(from, max_bytes);
         let first = self.commits.partition_point(|commit| commit.last().is_none_or(|r| r.id.revision < from));
         let records = self.commits.iter().skip(first).flat_map(|commit| commit.iter());
         for record in records.skip_while(|r| r.id.revision < from) {

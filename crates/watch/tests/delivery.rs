@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use stentor_mvcc::engine::memory::Disk;
-use stentor_mvcc::{Error, Record};
+use stentor_mvcc::{Commit, Error, Observer as _, Record};
 use stentor_proto::Revision;
 use stentor_proto::etcdserverpb::{WatchCreateRequest, WatchResponse};
 use stentor_proto::mvccpb::KeyValue;
@@ -268,7 +268,7 @@ impl History for Broken {
 
 impl Moment for Broken {
     fn revision(&self) -> Revision {
-        Revision::new(9).unwrap()
+        Revision::MAX
     }
     fn compacted(&self) -> Option<Revision> {
         None
@@ -293,6 +293,25 @@ fn who_needs_what_cannot_be_read_is_told_why() {
     assert!(responses[2].canceled && responses[2].watch_id == 0 && responses[2].compact_revision == 0);
     assert_eq!(responses[2].cancel_reason, stentor_proto::EtcdError::Corrupt.text());
     assert_eq!(stream.len(), 1, "the other needs nothing of it");
+}
+
+#[test]
+fn a_group_that_needs_what_cannot_be_read_is_told_and_the_rest_waits_on() {
+    let tip = |revision| Tip { revision: Revision::new(revision).unwrap(), compacted: None };
+    let hub = Hub::new(Arc::new(Broken), tip(9), Default::default());
+    let mut stream = WatchStream::open(&hub, StreamOptions::default());
+    stream.create(key("a"), Ok(()));
+    stream.create(from(40, key("a")), Ok(()));
+    stream.create(from(60, key("a")), Ok(()));
+    (0..3).for_each(|_| drop(stream.next_response()));
+    // A snapshot: what came between is nowhere but in history.
+    let records: Arc<[Record]> = Arc::new([]);
+    hub.committed(&Commit { records, revision: tip(50).revision, compacted: None });
+    let told: Vec<(i64, String)> =
+        std::iter::from_fn(|| stream.next_response()).map(|r| (r.watch_id, r.cancel_reason)).collect();
+    let reason = stentor_proto::EtcdError::Corrupt.text().to_owned();
+    assert_eq!(told, [(0, reason.clone()), (1, reason)]);
+    assert_eq!(stream.len(), 1);
 }
 
 #[test]

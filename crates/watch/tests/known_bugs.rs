@@ -51,7 +51,8 @@ fn etcd_15220_progress_does_not_overtake_events() {
 
 #[test]
 fn etcd_17529_hundreds_of_watchers_with_prev_kv_lose_nothing() {
-    let mut run = Run::new(HubOptions { recent_bytes: 10_000, cache_bytes: 10_000 }, 2 << 20);
+    let mut run =
+        Run::new(HubOptions { recent_bytes: 10_000, cache_bytes: 10_000, ..Default::default() }, Default::default());
     let client = run.client();
     for n in 0..500 {
         run.create(client, WatchCreateRequest { prev_kv: true, ..key(&format!("k{}", n % 25)) });
@@ -71,7 +72,7 @@ fn etcd_17529_hundreds_of_watchers_with_prev_kv_lose_nothing() {
 #[test]
 fn etcd_17555_compaction_past_a_stalled_reader_is_told() {
     for recent_bytes in [0, 1 << 20] {
-        let mut run = Run::new(HubOptions { recent_bytes, cache_bytes: 0 }, 2 << 20);
+        let mut run = Run::new(HubOptions { recent_bytes, cache_bytes: 0, ..Default::default() }, Default::default());
         let client = run.client();
         for n in 0..2000 {
             run.create(client, WatchCreateRequest { prev_kv: n % 2 == 0, ..key("a") });

@@ -7,7 +7,7 @@ use std::env;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use stentor_proto::etcdserverpb::WatchCreateRequest;
-use stentor_watch::HubOptions;
+use stentor_watch::{HubOptions, StreamOptions};
 
 use crate::model::Write;
 use crate::run::{Reached, Run};
@@ -44,8 +44,14 @@ fn one(seed: u64) -> Run {
     let options = HubOptions {
         recent_bytes: pick(random, &[0, 400, 2000, 100_000]),
         cache_bytes: pick(random, &[0, 1000, 1 << 20]),
+        chunk_bytes: pick(random, &[1, 300, 2000, 1 << 20]),
     };
-    let mut run = Run::new(options, pick(random, &[150, 400, 2 << 20]));
+    let stream_options = StreamOptions {
+        fragment_bytes: pick(random, &[150, 400, 2 << 20]),
+        response_bytes: pick(random, &[1, 200, 1 << 20]),
+        ..StreamOptions::default()
+    };
+    let mut run = Run::new(options, stream_options);
     let clients = random.random_range(1..=3);
     for _ in 0..clients {
         run.client();

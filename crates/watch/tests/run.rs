@@ -40,7 +40,7 @@ pub(crate) struct Run {
     pub(crate) watched: Vec<Watched>,
     pub(crate) reached: Reached,
     pub(crate) options: HubOptions,
-    fragment_bytes: usize,
+    stream_options: StreamOptions,
     disk: Disk,
 }
 
@@ -57,7 +57,7 @@ pub(crate) struct Client {
 }
 
 impl Run {
-    pub(crate) fn new(options: HubOptions, fragment_bytes: usize) -> Run {
+    pub(crate) fn new(options: HubOptions, stream_options: StreamOptions) -> Run {
         let disk = Disk::new();
         let store = open(&disk);
         let hub = Hub::follow(&store, options.clone());
@@ -70,19 +70,19 @@ impl Run {
             watched: Vec::new(),
             reached: Reached::default(),
             options,
-            fragment_bytes,
+            stream_options,
             disk,
         }
     }
 
     /// With everything at its default.
     pub(crate) fn plain() -> Run {
-        Run::new(HubOptions::default(), 2 << 20)
+        Run::new(HubOptions::default(), StreamOptions::default())
     }
 
     /// With no recent commits kept in memory: whoever is behind reads history.
     pub(crate) fn forgetful() -> Run {
-        Run::new(HubOptions { recent_bytes: 0, cache_bytes: 0 }, 2 << 20)
+        Run::new(HubOptions { recent_bytes: 0, cache_bytes: 0, ..HubOptions::default() }, StreamOptions::default())
     }
 
     pub(crate) fn client(&mut self) -> usize {
@@ -97,7 +97,7 @@ impl Run {
     }
 
     fn new_stream(&self) -> WatchStream {
-        WatchStream::open(&self.hub, StreamOptions { fragment_bytes: self.fragment_bytes, ..StreamOptions::default() })
+        WatchStream::open(&self.hub, self.stream_options.clone())
     }
 
     pub(crate) fn write(&mut self, writes: &[Write]) {

@@ -45,6 +45,7 @@ impl WatchService {
         let options = StreamOptions {
             header: Arc::new(move |revision| signer.header(revision)),
             fragment_bytes: config.max_request_bytes + FRAGMENT_OVERHEAD_BYTES,
+            ..StreamOptions::default()
         };
         let progress_interval = config.watch_progress_notify_interval;
         WatchService { node: node.clone(), hub, options, progress_interval, stop }

@@ -16,9 +16,6 @@ use crate::read::{ForWhom, Read, ReadFailure, What};
 use crate::recent::Previous;
 use crate::watcher::Key;
 
-/// A response takes no further revision at this many encoded bytes.
-const PACK_BYTES: usize = 1 << 20;
-
 /// What a watcher gets out of a chunk.
 pub(super) enum Served {
     /// No event, up to before `next`.
@@ -59,7 +56,7 @@ impl WatchStream {
                 return Err(self.read(What::Previous { watcher: key, chunk, positions: missing }));
             }
         }
-        Ok(pack(&chunk, &picked, prev_kv, to))
+        Ok(pack(&chunk, &picked, prev_kv, to, self.options.response_bytes))
     }
 
     /// The changes whose previous pair only history knows; what memory knows is noted in the chunk.
@@ -125,7 +122,7 @@ impl WatchStream {
 }
 
 /// Whole revisions of the picked changes, at least one, up to the bound.
-fn pack(chunk: &Chunk, picked: &[u32], prev_kv: bool, to: Revision) -> Served {
+fn pack(chunk: &Chunk, picked: &[u32], prev_kv: bool, to: Revision, max_bytes: usize) -> Served {
     let mut events: Vec<Event> = Vec::with_capacity(picked.len());
     let mut last = Revision::ZERO;
     let mut whole = 0;
@@ -140,7 +137,7 @@ fn pack(chunk: &Chunk, picked: &[u32], prev_kv: bool, to: Revision) -> Served {
             Err(failure) => return Served::Lost(failure),
         };
         bytes += event.encoded_len();
-        if bytes > PACK_BYTES && whole > 0 {
+        if bytes > max_bytes && whole > 0 {
             events.truncate(whole);
             let next = record.id.revision;
             let last = events.last().and_then(|e| e.kv.as_ref()).and_then(|kv| Revision::new(kv.mod_revision));

@@ -34,13 +34,15 @@ pub struct StreamOptions {
     pub header: HeaderFn,
     /// A response for a watcher with `fragment` is split below this size, encoded, in bytes.
     pub fragment_bytes: usize,
+    /// A response takes no further revision beyond this size, in bytes of events.
+    pub response_bytes: usize,
 }
 
 impl Default for StreamOptions {
-    /// Headers with nothing but the revision; parts below 2 MiB.
+    /// Headers with nothing but the revision; parts below 2 MiB, responses of about 1 MiB.
     fn default() -> StreamOptions {
         let header = |revision: Revision| ResponseHeader { revision: revision.get(), ..Default::default() };
-        StreamOptions { header: Arc::new(header), fragment_bytes: 2 << 20 }
+        StreamOptions { header: Arc::new(header), fragment_bytes: 2 << 20, response_bytes: 1 << 20 }
     }
 }
 
@@ -86,7 +88,10 @@ pub struct WatchStream {
     reading: bool,
     /// The chunk in use; let go as soon as a response is out.
     held: Option<Arc<Chunk>>,
-    compacted: Option<Revision>,
+    /// At this tip history ended before it: there is nothing to do until the hub is told of more.
+    ahead: Option<Tip>,
+    /// The tip at the last step.
+    seen: Tip,
     counts: Counts,
 }
 
@@ -124,7 +129,8 @@ impl WatchStream {
             notes_from: BTreeSet::new(),
             reading: false,
             held: None,
-            compacted: tip.compacted,
+            ahead: None,
+            seen: tip,
             counts: Counts::default(),
         };
         stream.report();
@@ -182,7 +188,10 @@ impl WatchStream {
                 return Step::Idle;
             }
             let tip = *self.tips.borrow_and_update();
-            self.notice_compaction(tip);
+            if self.ahead == Some(tip) {
+                return Step::Idle;
+            }
+            self.notice(tip);
             if let Some(note) = self.next_note() {
                 return Step::Send(note);
             }
@@ -214,7 +223,7 @@ impl WatchStream {
 
     fn read(&mut self, what: What) -> Read {
         self.reading = true;
-        Read { history: self.hub.history(), what }
+        Read { history: self.hub.history(), chunk_bytes: self.hub.chunk_bytes(), what }
     }
 
     /// Takes what a [`Step::Read`] found.
@@ -224,7 +233,7 @@ impl WatchStream {
             Found::Changes { for_whom, from, result } => match result {
                 Ok(Some(chunk)) => self.take_chunk(chunk, for_whom),
                 // The store was replaced by an older one just now; its hub will say so.
-                Ok(None) => {}
+                Ok(None) => self.ahead = Some(self.seen),
                 Err(ReadFailure::Compacted(compacted)) => self.lose_below(compacted),
                 Err(ReadFailure::Failed(reason)) => self.fail(for_whom, from, &reason),
             },

@@ -51,11 +51,11 @@ impl WatchStream {
     }
 
     /// Before others' writes are compacted away: who is quiet gets a revision to resume from.
-    pub(super) fn notice_compaction(&mut self, tip: Tip) {
-        if tip.compacted != self.compacted {
-            self.compacted = tip.compacted;
+    pub(super) fn notice(&mut self, tip: Tip) {
+        if tip.compacted != self.seen.compacted {
             self.owe(Note::Yes);
         }
+        self.seen = tip;
     }
 
     fn owe(&mut self, note: Note) {
