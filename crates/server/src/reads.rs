@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use stentor_mvcc::View;
 use stentor_proto::KeyRange;
-use stentor_proto::etcdserverpb::RangeRequest;
+use stentor_proto::etcdserverpb::request_op::Request;
+use stentor_proto::etcdserverpb::{DeleteRangeRequest, RangeRequest, RequestOp, TxnRequest};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Bytes that answers in flight may hold.
@@ -62,7 +63,32 @@ impl Default for ReadAdmission {
     }
 }
 
-/// About how many bytes the answer to a request takes, from what is cheap to know.
+/// About how many bytes the answer to a transaction takes: that of the branch that reads more.
+pub fn estimate_txn(view: &View, request: &TxnRequest) -> u64 {
+    let branch = |ops: &[RequestOp]| {
+        let bytes = |op: &RequestOp| match &op.request {
+            Some(Request::RequestRange(range)) if range.range_end.is_empty() => 0,
+            Some(Request::RequestRange(range)) => estimate(view, range),
+            Some(Request::RequestDeleteRange(delete)) => estimate_delete(view, delete),
+            Some(Request::RequestTxn(nested)) => estimate_txn(view, nested),
+            _ => 0,
+        };
+        ops.iter().map(bytes).fold(0, u64::saturating_add)
+    };
+    branch(&request.success).max(branch(&request.failure))
+}
+
+/// About how many bytes the answer to a delete takes: the pairs, if they are asked for.
+pub fn estimate_delete(view: &View, request: &DeleteRangeRequest) -> u64 {
+    if !request.prev_kv || request.range_end.is_empty() {
+        return 0;
+    }
+    let range =
+        RangeRequest { key: request.key.clone(), range_end: request.range_end.clone(), ..RangeRequest::default() };
+    estimate(view, &range)
+}
+
+/// About how many bytes the answer to a range takes, from what is cheap to know.
 pub fn estimate(view: &View, request: &RangeRequest) -> u64 {
     if request.count_only {
         return 0;

@@ -16,7 +16,7 @@ use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
 
 use crate::node::Node;
-use crate::rpc::range;
+use crate::rpc::raw;
 use crate::rpc::watch::WatchService;
 use crate::rpc::{
     AuthService, ClusterService, ElectionService, KvService, LeaseService, LockService, MaintenanceService, Members,
@@ -60,8 +60,18 @@ pub(crate) fn routes(
         .add_service(limited!(ElectionServer, ElectionService))
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);
-    let node = node.clone();
-    let range = move |request| range::serve(node.clone(), limit, request);
-    let router = routes.into_axum_router().route(range::PATH, axum::routing::post(range));
+    // In the place of the stub's own: answers that may be large.
+    let kv = KvService::new(node.clone());
+    macro_rules! raw {
+        ($handle:ident) => {{
+            let kv = kv.clone();
+            axum::routing::post(async move |request| raw::serve(limit, request, async |m| kv.$handle(m).await).await)
+        }};
+    }
+    let router = routes
+        .into_axum_router()
+        .route("/etcdserverpb.KV/Range", raw!(range_answer))
+        .route("/etcdserverpb.KV/Txn", raw!(txn_answer))
+        .route("/etcdserverpb.KV/DeleteRange", raw!(delete_answer));
     Ok((Routes::from(router), reporter))
 }

@@ -8,7 +8,6 @@ use prost::Message;
 use stentor_mvcc::{Answer, check, txn};
 use stentor_proto::EtcdError;
 use stentor_proto::etcdserverpb::kv_server::Kv;
-use stentor_proto::etcdserverpb::request_op::Request as OpRequest;
 use stentor_proto::etcdserverpb::{
     CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse,
     RangeRequest, RangeResponse, RangeStreamResponse, TxnRequest, TxnResponse,
@@ -17,11 +16,12 @@ use stentor_proto::storagepb::log_entry::Op;
 use tonic::{Request, Response, Status};
 
 use super::status::{of_propose, of_stopping, of_store};
-use super::{range, range_stream, sign};
+use super::{range, range_stream, raw, sign};
 use crate::node::Node;
-use crate::reads::{self, SMALL_BYTES};
+use crate::reads::{self, Admitted, SMALL_BYTES};
 
-/// The service KV.
+/// The service KV. Range, Txn and DeleteRange, whose answers may be large, are also served as encoded
+/// answers, without the generated stub ([`KvService::range_answer`] and its kin).
 #[derive(Clone)]
 pub struct KvService {
     node: Arc<Node>,
@@ -33,21 +33,68 @@ impl KvService {
         KvService { node }
     }
 
-    async fn read_txn(&self, request: TxnRequest) -> Result<TxnResponse, Status> {
+    /// Reads a range, as the encoded answer.
+    pub(crate) async fn range_answer(&self, request: RangeRequest) -> Result<raw::Answer, Status> {
+        range::read(&self.node, &request).await
+    }
+
+    /// Runs a transaction, and holds the answer's share of the budget for large ones.
+    pub(crate) async fn txn_answer(&self, request: TxnRequest) -> Result<raw::Answer, Status> {
+        let (response, admitted) = self.run_txn(request).await?;
+        Ok(raw::Answer::new(response.encode_to_vec(), admitted))
+    }
+
+    /// Deletes, and holds the answer's share of the budget for large ones.
+    pub(crate) async fn delete_answer(&self, request: DeleteRangeRequest) -> Result<raw::Answer, Status> {
+        let (response, admitted) = self.run_delete(request).await?;
+        Ok(raw::Answer::new(response.encode_to_vec(), admitted))
+    }
+
+    async fn run_txn(&self, request: TxnRequest) -> Result<(TxnResponse, Option<Admitted>), Status> {
+        let op = Op::Txn(request);
+        self.node.check_space(&op).await.map_err(of_propose)?;
+        let Op::Txn(request) = op else { return Err(EtcdError::KeyNotFound.into()) };
+        check::txn(&request, self.node.settings.max_txn_ops)?;
+        let admitted = self.admit(reads::estimate_txn(&self.node.store.view(), &request)).await;
+        let mut response = if txn::is_read_only(&request) {
+            let response = self.read_txn(request, admitted.is_some()).await?;
+            self.node.metrics.count_txn(&response);
+            response
+        } else {
+            match self.write(Op::Txn(request)).await? {
+                Answer::Txn(response) => response,
+                other => return Err(unexpected(&other)),
+            }
+        };
+        sign(&self.node, &mut response.header);
+        Ok((response, admitted))
+    }
+
+    async fn run_delete(&self, request: DeleteRangeRequest) -> Result<(DeleteRangeResponse, Option<Admitted>), Status> {
+        check::delete_range(&request)?;
+        let admitted = self.admit(reads::estimate_delete(&self.node.store.view(), &request)).await;
+        match self.write(Op::DeleteRange(request)).await? {
+            Answer::DeleteRange(mut response) => {
+                sign(&self.node, &mut response.header);
+                Ok((response, admitted))
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Waits for room for a large answer; a small one needs none.
+    async fn admit(&self, bytes: u64) -> Option<Admitted> {
+        if bytes <= SMALL_BYTES {
+            return None;
+        }
+        Some(self.node.reads.admit(bytes).await)
+    }
+
+    async fn read_txn(&self, request: TxnRequest, is_large: bool) -> Result<TxnResponse, Status> {
         let view = self.node.read(txn::is_serializable(&request)).await.map_err(of_propose)?;
-        let ranges = || request.success.iter().chain(&request.failure);
-        let bytes = ranges()
-            .map(|op| match &op.request {
-                Some(OpRequest::RequestRange(range)) => reads::estimate(&view, range),
-                _ => 0,
-            })
-            .fold(0, u64::saturating_add);
-        if bytes <= SMALL_BYTES * 4 && request.compare.iter().all(|c| c.range_end.is_empty()) {
+        if !is_large && request.compare.iter().all(|c| c.range_end.is_empty()) {
             return view.txn(&request).map_err(of_store);
         }
-        drop(view);
-        let _admitted = self.node.reads.admit(bytes).await;
-        let view = self.node.store.view();
         let read = self.node.environment.workers.blocking(move || view.txn(&request));
         read.await.map_err(of_stopping)?.map_err(of_store)
     }
@@ -65,8 +112,7 @@ fn unexpected(answer: &Answer) -> Status {
 #[tonic::async_trait]
 impl Kv for KvService {
     async fn range(&self, request: Request<RangeRequest>) -> Result<Response<RangeResponse>, Status> {
-        // Clients are answered by the route in `range.rs`; this is for callers of the service itself.
-        let answer = range::read(&self.node, &request.into_inner()).await?;
+        let answer = self.range_answer(request.into_inner()).await?;
         let response = RangeResponse::decode(&answer.message[..]);
         response.map(Response::new).map_err(|e| Status::internal(e.to_string()))
     }
@@ -102,34 +148,11 @@ impl Kv for KvService {
         &self,
         request: Request<DeleteRangeRequest>,
     ) -> Result<Response<DeleteRangeResponse>, Status> {
-        let request = request.into_inner();
-        check::delete_range(&request)?;
-        match self.write(Op::DeleteRange(request)).await? {
-            Answer::DeleteRange(mut response) => {
-                sign(&self.node, &mut response.header);
-                Ok(Response::new(response))
-            }
-            other => Err(unexpected(&other)),
-        }
+        Ok(Response::new(self.run_delete(request.into_inner()).await?.0))
     }
 
     async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
-        let op = Op::Txn(request.into_inner());
-        self.node.check_space(&op).await.map_err(of_propose)?;
-        let Op::Txn(request) = op else { return Err(EtcdError::KeyNotFound.into()) };
-        check::txn(&request, self.node.settings.max_txn_ops)?;
-        let mut response = if txn::is_read_only(&request) {
-            let response = self.read_txn(request).await?;
-            self.node.metrics.count_txn(&response);
-            response
-        } else {
-            match self.write(Op::Txn(request)).await? {
-                Answer::Txn(response) => response,
-                other => return Err(unexpected(&other)),
-            }
-        };
-        sign(&self.node, &mut response.header);
-        Ok(Response::new(response))
+        Ok(Response::new(self.run_txn(request.into_inner()).await?.0))
     }
 
     async fn compact(&self, request: Request<CompactionRequest>) -> Result<Response<CompactionResponse>, Status> {

@@ -8,8 +8,9 @@ mod kv;
 mod lease;
 mod lock;
 mod maintenance;
-pub(crate) mod range;
+mod range;
 mod range_stream;
+pub(crate) mod raw;
 mod status;
 pub mod watch;
 

@@ -1,0 +1,242 @@
+//! Calls that are answered without the generated stub: the answer is encoded once and goes to the
+//! connection in slices of that one buffer. A large list would otherwise be held three times.
+//!
+//! A large answer holds its share of the budget ([`crate::reads`]) until the client has taken it. A
+//! client that stops taking it is cut off after a while: the budget belongs to all.
+
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body::Frame;
+use http_body_util::{BodyExt, Limited};
+use parking_lot::Mutex;
+use prost::Message;
+use tokio::time::sleep;
+use tonic::Status;
+
+use crate::reads::Admitted;
+
+/// Before each gRPC message: one byte that tells of compression, and the length.
+const PREFIX_BYTES: usize = 5;
+
+/// A large answer is handed on in slices of this size, each when the client has taken the one before.
+const SLICE_BYTES: usize = 64 << 10;
+
+/// A client that takes nothing of a large answer for so long is cut off.
+pub(crate) const STALL_TIME: Duration = Duration::from_secs(30);
+
+/// An encoded answer, and its share of the budget for large ones.
+pub(crate) struct Answer {
+    pub(crate) message: Vec<u8>,
+    admitted: Option<Admitted>,
+}
+
+impl Answer {
+    pub(crate) fn new(message: Vec<u8>, admitted: Option<Admitted>) -> Answer {
+        Answer { message, admitted }
+    }
+}
+
+/// Serves one call of a method with one request and one answer.
+pub(crate) async fn serve<M: Message + Default>(
+    message_limit: usize,
+    request: Request<Body>,
+    handle: impl AsyncFnOnce(M) -> Result<Answer, Status>,
+) -> Response<Body> {
+    let answer = async {
+        let message = read_message(request.into_body(), message_limit).await?;
+        handle(message).await
+    };
+    match answer.await {
+        Ok(answer) => {
+            let mut response = Response::new(Body::new(AnswerBody::new(answer)));
+            let headers = response.headers_mut();
+            headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+            response
+        }
+        Err(status) => status.into_http(),
+    }
+}
+
+async fn read_message<M: Message + Default>(body: Body, limit: usize) -> Result<M, Status> {
+    let body = Limited::new(body, limit + PREFIX_BYTES).collect().await;
+    let mut bytes = body
+        .map_err(|error| match error.downcast::<http_body_util::LengthLimitError>() {
+            Ok(_) => too_large(limit + 1, limit),
+            Err(error) => Status::cancelled(error.to_string()),
+        })?
+        .to_bytes();
+    if bytes.len() < PREFIX_BYTES {
+        return Err(Status::internal("the request has no message"));
+    }
+    let compressed = bytes.get_u8();
+    let length = bytes.get_u32() as usize;
+    if compressed != 0 {
+        return Err(Status::unimplemented("grpc: compressed messages are not supported"));
+    }
+    if length > limit {
+        return Err(too_large(length, limit));
+    }
+    if length != bytes.len() {
+        return Err(Status::internal("the request is not one whole message"));
+    }
+    M::decode(bytes).map_err(|e| Status::internal(format!("the request can't be read: {e}")))
+}
+
+fn too_large(length: usize, limit: usize) -> Status {
+    Status::resource_exhausted(format!("grpc: received message larger than max ({length} vs. {limit})"))
+}
+
+/// An answer on its way: the message with its prefix, then the trailers.
+struct AnswerBody {
+    prefix: Option<Bytes>,
+    rest: Rest,
+    trailers: bool,
+}
+
+/// What is left of the message.
+enum Rest {
+    Small(Bytes),
+    Large(Arc<Large>),
+}
+
+/// A message with a share of the budget; both are given up together, by its end or by a stall.
+struct Large {
+    state: Mutex<LargeState>,
+}
+
+struct LargeState {
+    rest: Bytes,
+    admitted: Option<Admitted>,
+    /// The client has taken something since it was last looked at.
+    moved: bool,
+    cut: bool,
+}
+
+impl AnswerBody {
+    fn new(Answer { message, admitted }: Answer) -> AnswerBody {
+        let mut prefix = BytesMut::with_capacity(PREFIX_BYTES);
+        prefix.put_u8(0);
+        // A message beyond 4 GiB can't be framed; the budget for answers is far below.
+        prefix.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
+        let message = Bytes::from(message);
+        let rest = match admitted {
+            None => Rest::Small(message),
+            Some(_) => {
+                let state = LargeState { rest: message, admitted, moved: true, cut: false };
+                let large = Arc::new(Large { state: Mutex::new(state) });
+                tokio::spawn(cut_when_stalled(Arc::downgrade(&large)));
+                Rest::Large(large)
+            }
+        };
+        AnswerBody { prefix: Some(prefix.freeze()), rest, trailers: true }
+    }
+
+    /// The next slice; `None` at the end.
+    fn slice(&mut self) -> Result<Option<Bytes>, Status> {
+        let next = |rest: &mut Bytes| (!rest.is_empty()).then(|| rest.split_to(rest.len().min(SLICE_BYTES)));
+        match &mut self.rest {
+            Rest::Small(rest) => Ok(next(rest)),
+            Rest::Large(large) => {
+                let mut state = large.state.lock();
+                if state.cut {
+                    return Err(Status::resource_exhausted("the answer was not taken in time"));
+                }
+                state.moved = true;
+                Ok(next(&mut state.rest))
+            }
+        }
+    }
+}
+
+/// Gives up a large answer of which nothing was taken between two looks. Ends with the answer.
+async fn cut_when_stalled(large: Weak<Large>) {
+    loop {
+        sleep(STALL_TIME).await;
+        let Some(large) = large.upgrade() else { return };
+        let mut state = large.state.lock();
+        if !std::mem::take(&mut state.moved) {
+            state.cut = true;
+            state.rest = Bytes::new();
+            state.admitted = None;
+            return;
+        }
+    }
+}
+
+impl http_body::Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = self.get_mut();
+        let prefix = this.prefix.take();
+        if let (Some(prefix), Rest::Small(rest)) = (&prefix, &mut this.rest)
+            && rest.len() <= SLICE_BYTES
+        {
+            // A small answer is one frame.
+            let mut whole = BytesMut::with_capacity(PREFIX_BYTES + rest.len());
+            whole.extend_from_slice(prefix);
+            whole.extend_from_slice(&std::mem::take(rest));
+            return Poll::Ready(Some(Ok(Frame::data(whole.freeze()))));
+        }
+        if let Some(prefix) = prefix {
+            return Poll::Ready(Some(Ok(Frame::data(prefix))));
+        }
+        match this.slice() {
+            Err(status) => return Poll::Ready(Some(Err(status))),
+            Ok(Some(slice)) => return Poll::Ready(Some(Ok(Frame::data(slice)))),
+            Ok(None) => {}
+        }
+        if std::mem::take(&mut this.trailers) {
+            let mut trailers = HeaderMap::new();
+            trailers.insert("grpc-status", HeaderValue::from_static("0"));
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+        }
+        Poll::Ready(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reads::ReadAdmission;
+
+    async fn large(reads: &ReadAdmission, bytes: usize) -> AnswerBody {
+        AnswerBody::new(Answer::new(vec![7; bytes], Some(reads.admit(bytes as u64).await)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_comes_whole_and_gives_its_share_back() {
+        let reads = ReadAdmission::new();
+        let body = large(&reads, 1 << 20).await;
+        assert_eq!(reads.in_flight_bytes(), 1 << 20);
+        let bytes = body.collect().await.unwrap().to_bytes();
+        assert_eq!(bytes.len(), PREFIX_BYTES + (1 << 20));
+        assert_eq!(reads.in_flight_bytes(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_stalls_is_cut_and_one_that_is_slow_is_not() {
+        let reads = ReadAdmission::new();
+        let mut slow = large(&reads, 1 << 20).await;
+        let mut stalled = large(&reads, 1 << 20).await;
+        for _ in 0..4 {
+            assert!(slow.frame().await.unwrap().is_ok());
+            sleep(STALL_TIME / 2).await;
+        }
+        assert!(slow.frame().await.unwrap().is_ok());
+        // Its first look finds it fresh, its second finds that nothing was taken.
+        sleep(STALL_TIME).await;
+        assert_eq!(reads.in_flight_bytes(), 1 << 20);
+        assert!(stalled.frame().await.unwrap().is_ok(), "the prefix");
+        assert!(stalled.frame().await.unwrap().is_err());
+        drop(slow);
+        assert_eq!(reads.in_flight_bytes(), 0);
+    }
+}
