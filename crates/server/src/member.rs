@@ -151,6 +151,13 @@ impl Probe for MemberProbe {
             health_read(&view)
         })
     }
+
+    fn measure(&self) {
+        // A size that can't be had stays what it was.
+        if let Ok(sizes) = self.node.store.sizes() {
+            self.node.metrics.mvcc.db_total_size_in_bytes.set(sizes.total as i64);
+        }
+    }
 }
 
 /// Keeps the gauges that follow the store.

@@ -131,6 +131,7 @@ async fn version(method: Method) -> Response {
 }
 
 async fn metrics_text(State(context): State<Context>) -> Response {
+    context.probe.measure();
     reply(StatusCode::OK, metrics::CONTENT_TYPE, context.metrics.text())
 }
 

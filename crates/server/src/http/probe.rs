@@ -47,4 +47,7 @@ pub trait Probe: Send + Sync + 'static {
 
     /// A read that waits at the barrier.
     fn linearizable_read(&self) -> ProbeFuture<'_>;
+
+    /// Sets the gauges that are measured rather than followed, before /metrics is answered.
+    fn measure(&self) {}
 }
