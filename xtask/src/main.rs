@@ -1,8 +1,10 @@
 //! Every command a person needs to work on Stentor. Run `cargo xtask --help`.
 
 mod cargo;
+mod crash;
 mod deps;
 mod fuzz;
+mod interop;
 mod machine;
 mod peers;
 mod proto;
@@ -30,6 +32,10 @@ enum Command {
     Test(test::Args),
     /// Get the etcd versions that the interop tests talk to
     Peers(peers::Args),
+    /// Compare with real etcds by random requests, any number of them
+    Interop(interop::Args),
+    /// Kill the server under load, any number of times
+    Crash(crash::Args),
     /// Check the dependencies: bans, licences, sources, and what no crate may reach
     Deps(deps::Args),
     /// Look for inputs that break a decoder
@@ -45,6 +51,8 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Peers(args) => peers::run(&args),
+        Command::Interop(args) => interop::run(&args),
+        Command::Crash(args) => crash::run(&args),
         Command::Deps(args) => deps::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Proto(args) => proto::run(&args),

@@ -21,7 +21,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{cargo, machine, peers, rocksdb};
+use crate::{cargo, interop, machine, peers, rocksdb};
 
 /// Run every test, random ones with small counts.
 #[derive(clap::Args)]
@@ -94,6 +94,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
     let filter = args.filter.as_deref();
     steps.try_tests("tests", cargo::cargo().args(SELECTION).arg("--no-fail-fast").envs(&environment), filter)?;
+    if filter.is_none() {
+        let mut command = steps.must("build protoc for etcd-client", || interop::etcd_client_tests(&environment))?;
+        steps.try_tests("tests with the crate etcd-client", &mut command, None)?;
+    }
     steps.try_tests("tests of xtask", cargo::cargo().args(["test", "--locked", "--package=xtask"]), filter)?;
     steps.finish(&found.missing())
 }
