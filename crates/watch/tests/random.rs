@@ -70,9 +70,13 @@ fn one(seed: u64) -> Run {
 fn act(run: &mut Run, random: &mut SmallRng, wild: bool) {
     let client = random.random_range(0..run.clients.len());
     match random.random_range(0..100) {
-        0..35 => {
+        0..25 => {
             let writes = writes(random);
             run.write(&writes);
+        }
+        25..35 => {
+            let group: Vec<Vec<Write>> = (0..random.random_range(1..6)).map(|_| writes(random)).collect();
+            run.write_group(&group);
         }
         35..50 => {
             let request = create(run, random);

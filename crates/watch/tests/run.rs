@@ -3,10 +3,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use stentor_mvcc::Store;
 use stentor_mvcc::engine::memory::{Disk, MemoryEngine};
+use stentor_mvcc::{LogPosition, Store};
 use stentor_proto::Revision;
 use stentor_proto::etcdserverpb::{WatchCreateRequest, WatchResponse};
+use stentor_proto::storagepb::{LogEntry, log_entry::Op};
 use stentor_watch::{Hub, HubOptions, Read, Step, StreamOptions, WatchStream};
 
 use crate::model::{Model, Write, txn_of};
@@ -104,6 +105,16 @@ impl Run {
         let answer = self.store.txn(txn_of(writes)).unwrap();
         self.model.apply(writes);
         assert_eq!(answer.header.unwrap().revision, self.model.revision(), "the model is wrong: {writes:?}");
+    }
+
+    /// Several transactions that come to the hub as one commit, as under load.
+    pub(crate) fn write_group(&mut self, group: &[Vec<Write>]) {
+        let entries: Vec<LogEntry> =
+            group.iter().map(|writes| LogEntry { op: Some(Op::Txn(txn_of(writes))), ..LogEntry::default() }).collect();
+        let index = self.store.view().applied().index + entries.len() as u64;
+        self.store.apply(&entries, LogPosition { term: 1, index }).unwrap();
+        group.iter().for_each(|writes| self.model.apply(writes));
+        assert_eq!(self.store.view().revision().get(), self.model.revision(), "the model is wrong: {group:?}");
     }
 
     pub(crate) fn put(&mut self, key: &str, value: &str) {
