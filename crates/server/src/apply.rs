@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prost::Message;
 use stentor_mvcc::{Error, LogPosition, Outcome, Store};
 use stentor_proto::EtcdError;
@@ -96,6 +97,21 @@ impl Drop for Pending<'_> {
     }
 }
 
+/// Whether the last group could be applied: what health tells of the disk.
+#[derive(Debug, Default)]
+pub(crate) struct WriteHealth(Mutex<Option<String>>);
+
+impl WriteHealth {
+    /// Why the last group could not be applied.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.0.lock().clone()
+    }
+
+    fn set(&self, failure: Option<String>) {
+        *self.0.lock() = failure;
+    }
+}
+
 /// Applies proposals in order.
 pub(crate) struct Applier {
     queue: mpsc::Receiver<Proposal>,
@@ -104,6 +120,7 @@ pub(crate) struct Applier {
     /// The place of the last entry applied.
     last: LogPosition,
     slow: Duration,
+    health: Arc<WriteHealth>,
     metrics: Metrics,
 }
 
@@ -122,6 +139,7 @@ pub(crate) fn queue(
     lessor: Arc<Lessor>,
     term: u64,
     limits: &Limits,
+    health: Arc<WriteHealth>,
     metrics: &Metrics,
 ) -> (Proposer, Applier) {
     let (sender, receiver) = mpsc::channel(MAX_PENDING);
@@ -132,7 +150,7 @@ pub(crate) fn queue(
         metrics: metrics.clone(),
     };
     let last = LogPosition { term, index: store.view().applied().index };
-    let applier = Applier { queue: receiver, store, lessor, last, slow: limits.slow, metrics: metrics.clone() };
+    let applier = Applier { queue: receiver, store, lessor, last, slow: limits.slow, health, metrics: metrics.clone() };
     (proposer, applier)
 }
 
@@ -175,6 +193,7 @@ impl Applier {
             Ok(outcomes) => outcomes,
             Err(cause) => {
                 error!(error = %cause, "the store can't apply writes");
+                self.health.set(Some(cause.to_string()));
                 // Nothing of the group was applied, so its places in the log are taken by the next.
                 self.last.index -= entries.len() as u64;
                 for answer in answers {
@@ -183,6 +202,9 @@ impl Applier {
                 return;
             }
         };
+        if self.health.failure().is_some() {
+            self.health.set(None);
+        }
         for (entry, outcome) in entries.iter().zip(&outcomes) {
             if let Ok(answer) = outcome {
                 self.metrics.count_applied(answer);

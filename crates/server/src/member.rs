@@ -148,7 +148,11 @@ impl Probe for MemberProbe {
     fn linearizable_read(&self) -> ProbeFuture<'_> {
         Box::pin(async {
             let view = self.node.read(false).await.map_err(|e| e.to_string())?;
-            health_read(&view)
+            // A member that can't write must not be sent clients, though it still reads.
+            match self.node.write_health.failure() {
+                Some(failure) => Err(failure),
+                None => health_read(&view),
+            }
         })
     }
 

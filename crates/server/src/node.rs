@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::apply::{self, Limits, ProposeError, Proposer};
+use crate::apply::{self, Limits, ProposeError, Proposer, WriteHealth};
 use crate::config::Config;
 use crate::environment::{Environment, Worker};
 use crate::lessor::Lessor;
@@ -82,6 +82,7 @@ pub struct Node {
     pub(crate) environment: Environment,
     pub(crate) lessor: Arc<Lessor>,
     pub(crate) reads: ReadAdmission,
+    pub(crate) write_health: Arc<WriteHealth>,
     proposer: Proposer,
     identity: Identity,
     term: u64,
@@ -128,7 +129,9 @@ impl Node {
             time_limit: settings.time_limit,
             slow: settings.slow_apply,
         };
-        let (proposer, applier) = apply::queue(store.clone(), lessor.clone(), term, &limits, &metrics);
+        let write_health = Arc::new(WriteHealth::default());
+        let (proposer, applier) =
+            apply::queue(store.clone(), lessor.clone(), term, &limits, write_health.clone(), &metrics);
         let node = Arc::new(Node {
             compactions: watch::Sender::new(view.compacted().unwrap_or_default()),
             compaction_finished: watch::Sender::new(store.compaction_finished()),
@@ -137,6 +140,7 @@ impl Node {
             metrics,
             settings,
             lessor: lessor.clone(),
+            write_health,
             proposer: proposer.clone(),
             identity,
             term,
