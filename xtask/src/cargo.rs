@@ -37,11 +37,10 @@ pub(crate) fn metadata() -> Result<Value> {
 
 /// Runs a cargo command that builds, and returns the workspace's own programs by name.
 ///
-/// `arguments` must not set the message format.
-pub(crate) fn programs_of(arguments: &[&str]) -> Result<BTreeMap<String, PathBuf>> {
-    let mut command = cargo();
-    command.args(arguments).arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
-    let mut child = command.spawn().with_context(|| format!("cannot start {}", machine::show(&command)))?;
+/// The command must not set the message format.
+pub(crate) fn programs_of(command: &mut Command) -> Result<BTreeMap<String, PathBuf>> {
+    command.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("cannot start {}", machine::show(command)))?;
     let output = child.stdout.take().context("cargo has no output")?;
     let mut programs = BTreeMap::new();
     for line in BufReader::new(output).lines() {
@@ -52,7 +51,7 @@ pub(crate) fn programs_of(arguments: &[&str]) -> Result<BTreeMap<String, PathBuf
     }
     let status = child.wait()?;
     if !status.success() {
-        bail!("cargo {} failed: {status}", arguments.join(" "));
+        bail!("{} failed: {status}", machine::show(command));
     }
     Ok(programs)
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{cargo, machine, peers, rocksdb};
+use crate::{cargo, machine, peers, protoc, rocksdb};
 
 /// Its settings stand in the root Cargo.toml.
 const PROFILE: &str = "--profile=test-fast";
@@ -57,7 +57,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
     if args.etcd_client {
         let environment = BTreeMap::from([("STENTOR_TEST_SERVER".to_owned(), server.display().to_string())]);
-        return machine::run(&mut etcd_client_tests(&environment)?);
+        return etcd_client_tests(&environment);
     }
     for peer in args.peers()? {
         println!("against {}", peer.display());
@@ -102,18 +102,15 @@ pub(crate) fn server(install: bool) -> Result<PathBuf> {
     built("stentor", &["build", "--locked", "--package=stentor-server", "--bins", PROFILE])
 }
 
-/// The tests with the crate etcd-client, whose build asks for a protoc: it gets protox, behind protoc's
-/// command line.
-///
-/// `environment` names the server, as for all tests.
-pub(crate) fn etcd_client_tests(environment: &BTreeMap<String, String>) -> Result<Command> {
-    let protoc = built("protoc", &["build", "--locked", "--package=stentor-interop", "--bin=protoc", PROFILE])?;
+/// The tests with the crate etcd-client. `environment` names the server, as for all tests.
+fn etcd_client_tests(environment: &BTreeMap<String, String>) -> Result<()> {
     let mut command = cargo::cargo();
     command.args(["test", "--locked", "--package=stentor-interop", "--features=etcd-client", "--test=interop"]);
-    command.args([PROFILE, "etcd_client"]).envs(environment).env("PROTOC", protoc);
-    Ok(command)
+    machine::run(protoc::lend(&mut command)?.args([PROFILE, "etcd_client"]).envs(environment))
 }
 
 fn built(name: &str, arguments: &[&str]) -> Result<PathBuf> {
-    cargo::programs_of(arguments)?.remove(name).with_context(|| format!("no program {name} was built"))
+    cargo::programs_of(cargo::cargo().args(arguments))?
+        .remove(name)
+        .with_context(|| format!("no program {name} was built"))
 }

@@ -26,11 +26,12 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     rocksdb::ensure(!args.no_install)?;
-    let mut build = vec!["build", "--locked", "--package=stentor-server", "--package=stentor-cli", "--bins"];
+    let mut build = cargo::cargo();
+    build.args(["build", "--locked", "--package=stentor-server", "--package=stentor-cli", "--bins"]);
     if !args.debug {
-        build.push("--release");
+        build.arg("--release");
     }
-    let programs = cargo::programs_of(&build)?;
+    let programs = cargo::programs_of(&mut build)?;
     let server = programs.get("stentor").context("the package stentor-server builds no program `stentor`")?;
 
     let own_data = machine::workspace_root().join("stentor-data");
@@ -45,6 +46,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     command.arg(format!("--advertise-client-urls=http://{ADDRESS}"));
     command.arg("--log-format=console").args(&args.flags);
     println!("$ {}", machine::show(&command));
+    println!("serving on {ADDRESS} until Ctrl-C");
     become_it(command)
 }
 

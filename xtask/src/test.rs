@@ -21,7 +21,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{cargo, interop, machine, peers, rocksdb};
+use crate::{cargo, machine, peers, protoc, rocksdb};
 
 /// Run every test, random ones with small counts.
 #[derive(clap::Args)]
@@ -93,27 +93,27 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
 
     let filter = args.filter.as_deref();
-    steps.try_tests("tests", cargo::cargo().args(SELECTION).arg("--no-fail-fast").envs(&environment), filter)?;
-    if filter.is_none() {
-        let mut command = steps.must("build protoc for etcd-client", || interop::etcd_client_tests(&environment))?;
-        steps.try_tests("tests with the crate etcd-client", &mut command, None)?;
-    }
+    steps.try_tests("tests", selection()?.arg("--no-fail-fast").envs(&environment), filter)?;
     steps.try_tests("tests of xtask", cargo::cargo().args(["test", "--locked", "--package=xtask"]), filter)?;
     steps.finish(&found.missing())
 }
 
 /// All packages but this one, which is built already, in another profile.
-const SELECTION: [&str; 5] = ["test", "--locked", "--workspace", "--exclude=xtask", PROFILE];
+fn selection() -> Result<Command> {
+    let mut command = cargo::cargo();
+    command.args(["test", "--locked", "--workspace", "--exclude=xtask", "--features=stentor-interop/etcd-client"]);
+    protoc::lend(command.arg(PROFILE))?;
+    Ok(command)
+}
 
 /// Builds every test, and the programs that tests start, in one go.
 fn build() -> Result<BTreeMap<String, PathBuf>> {
-    let mut arguments = SELECTION.to_vec();
-    arguments.push("--no-run");
-    let mut programs = cargo::programs_of(&arguments)?;
+    let mut programs = cargo::programs_of(selection()?.arg("--no-run"))?;
     // cargo builds a package's programs here only if that package has tests in tests/.
     for (name, package) in [("stentor", "--package=stentor-server"), ("stentorctl", "--package=stentor-cli")] {
         if !programs.contains_key(name) {
-            programs.extend(cargo::programs_of(&["build", "--locked", "--bins", PROFILE, package])?);
+            programs
+                .extend(cargo::programs_of(cargo::cargo().args(["build", "--locked", "--bins", PROFILE, package]))?);
         }
     }
     Ok(programs)
