@@ -63,14 +63,32 @@ pub(crate) async fn serve<M: Message + Default>(
     }
 }
 
-async fn read_message<M: Message + Default>(body: Body, limit: usize) -> Result<M, Status> {
-    let body = Limited::new(body, limit + PREFIX_BYTES).collect().await;
-    let mut bytes = body
-        .map_err(|error| match error.downcast::<http_body_util::LengthLimitError>() {
-            Ok(_) => too_large(limit + 1, limit),
-            Err(error) => Status::cancelled(error.to_string()),
-        })?
-        .to_bytes();
+async fn read_message<M: Message + Default>(mut body: Body, limit: usize) -> Result<M, Status> {
+    let first = loop {
+        match body.frame().await {
+            None => break Bytes::new(),
+            Some(Err(error)) => return Err(Status::cancelled(error.to_string())),
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    break data;
+                }
+            }
+        }
+    };
+    // What is too long is refused before it is read, by the length that its prefix tells.
+    if let Some([_, length @ ..]) = first.first_chunk::<PREFIX_BYTES>() {
+        let length = u32::from_be_bytes(*length) as usize;
+        if length > limit {
+            return Err(too_large(length, limit));
+        }
+    }
+    let rest = Limited::new(body, (limit + PREFIX_BYTES).saturating_sub(first.len())).collect().await;
+    let rest = rest.map_err(|error| match error.downcast::<http_body_util::LengthLimitError>() {
+        Ok(_) => too_large(limit + 1, limit),
+        Err(error) => Status::cancelled(error.to_string()),
+    })?;
+    let mut bytes = first.chain(rest.aggregate());
+    let mut bytes = bytes.copy_to_bytes(bytes.remaining());
     if bytes.len() < PREFIX_BYTES {
         return Err(Status::internal("the request has no message"));
     }
