@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use stentor_mvcc::engine::Engine;
 use stentor_mvcc::engine::memory::{Disk, MemoryEngine};
-use stentor_mvcc::engine::{Durability, Engine};
 
 /// A place that outlives the engines opened on it.
 pub(crate) trait Place {
@@ -63,8 +63,8 @@ pub(crate) struct RocksDb {
 
 #[cfg(feature = "rocksdb")]
 impl RocksDb {
-    pub(crate) fn new(durability: Durability) -> RocksDb {
-        use stentor_mvcc::engine::rocksdb::Options;
+    pub(crate) fn new(durability: stentor_mvcc::engine::Durability) -> RocksDb {
+        use stentor_mvcc::engine::{Durability, rocksdb::Options};
         let options = match durability {
             Durability::Synced => Options::default(),
             Durability::Buffered => Options::replayed(),
@@ -82,6 +82,7 @@ pub(crate) fn temporary() -> tempfile::TempDir {
 }
 
 /// Copies the files of a directory.
+#[cfg(feature = "rocksdb")]
 pub(crate) fn copy_files(from: &std::path::Path, to: &std::path::Path) {
     for entry in std::fs::read_dir(from).expect("listing a data directory") {
         let entry = entry.expect("listing a data directory");
