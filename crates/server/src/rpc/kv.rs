@@ -21,7 +21,7 @@ use crate::node::Node;
 use crate::reads::{self, Admitted, SMALL_BYTES};
 
 /// The service KV. Range, Txn and DeleteRange, whose answers may be large, are also served as encoded
-/// answers, without the generated stub ([`KvService::range_answer`] and its kin).
+/// answers, without the generated stub (`KvService::range_answer` and its kin).
 #[derive(Clone)]
 pub struct KvService {
     node: Arc<Node>,
