@@ -1,6 +1,6 @@
 //! The way of a write: proposed, applied in order, answered.
 //!
-//! A [`Proposer`] hands entries to the [`Applier`], which takes whatever has queued up meanwhile as one
+//! A [`Proposer`] hands entries to the `Applier`, which takes whatever has queued up meanwhile as one
 //! group: one batch, one sync. There is no timer: a lone write goes at once, and under load the group is
 //! what came in during the last sync. A replicated log will stand between the two.
 
@@ -192,7 +192,10 @@ impl Applier {
         let outcomes = match self.store.apply(&entries, self.last) {
             Ok(outcomes) => outcomes,
             Err(cause) => {
-                error!(error = %cause, "the store can't apply writes");
+                if self.health.failure().is_none() {
+                    // Once: clients try again and again.
+                    error!(error = %cause, "the store can't apply writes");
+                }
                 self.health.set(Some(cause.to_string()));
                 // Nothing of the group was applied, so its places in the log are taken by the next.
                 self.last.index -= entries.len() as u64;

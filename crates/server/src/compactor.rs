@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stentor_mvcc::CompactionStep;
-use stentor_proto::Revision;
+use stentor_proto::{EtcdError, Revision};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
+use crate::apply::ProposeError;
 use crate::config::AutoCompaction;
 use crate::node::Node;
 
@@ -24,7 +25,14 @@ const REVISION_PERIOD: Duration = Duration::from_secs(5 * 60);
 
 /// Works off the space of accepted compactions until stopped.
 pub(crate) async fn run(node: Arc<Node>, stop: CancellationToken) {
+    work(&node, &stop).await;
+    node.compaction_stopped(EtcdError::Stopped.into());
+}
+
+async fn work(node: &Arc<Node>, stop: &CancellationToken) {
     let mut compactions = node.compactions();
+    // A stop may have come between the work and what follows from it.
+    node.compaction_finished(node.store.compaction_finished());
     loop {
         let pause = match node.store.compact_step(node.settings.compaction_batch_limit) {
             Ok(CompactionStep::Worked { deleted, .. }) => {
@@ -46,6 +54,7 @@ pub(crate) async fn run(node: Arc<Node>, stop: CancellationToken) {
             }
             Err(error) => {
                 error!(%error, "compaction could not go on");
+                node.compaction_stopped(ProposeError::Store(error));
                 REST_AFTER_ERROR
             }
         };

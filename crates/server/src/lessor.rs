@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use stentor_mvcc::View;
+use stentor_proto::EtcdError;
 use stentor_proto::etcdserverpb::LeaseRevokeRequest;
 use stentor_proto::storagepb::{LogEntry, log_entry::Op};
 use tokio::sync::{Notify, watch};
@@ -18,7 +19,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::apply::Proposer;
+use crate::apply::{ProposeError, Proposer};
 use crate::environment::Environment;
 use crate::metrics::Metrics;
 
@@ -159,8 +160,7 @@ impl Lessor {
     pub(crate) async fn renew(&self, id: i64) -> Option<i64> {
         let mut ended = self.ended.subscribe();
         loop {
-            let renewal = self.deadlines.lock().renew(id, Instant::now());
-            match renewal {
+            match self.renew_now(id) {
                 Renewal::Renewed(ttl_seconds) => {
                     self.metrics.lease.renewed.inc();
                     return Some(ttl_seconds);
@@ -170,6 +170,19 @@ impl Lessor {
                 Renewal::Expired => ended.changed().await.ok()?,
             }
         }
+    }
+
+    fn renew_now(&self, id: i64) -> Renewal {
+        let mut deadlines = self.deadlines.lock();
+        let before = deadlines.next();
+        let renewal = deadlines.renew(id, Instant::now());
+        let is_earlier = deadlines.next() < before;
+        drop(deadlines);
+        if is_earlier {
+            // The deadline after a restart, with its grace, was later.
+            self.changed.notify_one();
+        }
+        renewal
     }
 
     /// Time left of a lease; `None` if it is gone.
@@ -197,27 +210,30 @@ impl Lessor {
             let expired = self.deadlines.lock().expire(Instant::now(), MAX_EXPIRING);
             self.metrics.server.lease_expired.inc_by(expired.len() as u64);
             let ends = expired.into_iter().map(|id| self.end(id, &proposer, &environment));
-            if futures::future::join_all(ends).await.contains(&false) {
-                sleep(RETRY).await;
+            let failed: Vec<_> = futures::future::join_all(ends).await.into_iter().filter_map(Result::err).collect();
+            if let Some(error) = failed.first() {
+                warn!(leases = failed.len(), %error, "expired leases could not be ended yet");
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = sleep(RETRY) => {}
+                }
             }
         }
     }
 
-    /// Proposes the end of one lease; false if it has to be tried again.
-    async fn end(&self, id: i64, proposer: &Proposer, environment: &Environment) -> bool {
+    /// Proposes the end of one lease, which is due again if that fails.
+    async fn end(&self, id: i64, proposer: &Proposer, environment: &Environment) -> Result<(), ProposeError> {
         let entry = LogEntry {
             time_unix_ms: (environment.wall_unix_ms)(),
             user: String::new(),
             op: Some(Op::LeaseRevoke(LeaseRevokeRequest { id })),
         };
         match proposer.propose(entry).await {
-            Ok(_) => true,
-            // Someone else has ended it.
-            Err(crate::apply::ProposeError::Etcd(stentor_proto::EtcdError::LeaseNotFound)) => true,
+            // Someone else may have ended it.
+            Ok(_) | Err(ProposeError::Etcd(EtcdError::LeaseNotFound)) => Ok(()),
             Err(error) => {
-                warn!(lease = id, %error, "an expired lease could not be ended yet");
                 self.deadlines.lock().retry(id);
-                false
+                Err(error)
             }
         }
     }

@@ -87,7 +87,15 @@ pub struct Node {
     identity: Identity,
     term: u64,
     compactions: watch::Sender<Revision>,
-    compaction_finished: watch::Sender<Revision>,
+    space_work: watch::Sender<SpaceWork>,
+}
+
+/// How far the space work of compactions is.
+#[derive(Debug)]
+struct SpaceWork {
+    finished: Revision,
+    /// What keeps it from going on.
+    obstacle: Option<ProposeError>,
 }
 
 /// What a node runs beside its callers; ends when its token is cancelled.
@@ -134,7 +142,7 @@ impl Node {
             apply::queue(store.clone(), lessor.clone(), term, &limits, write_health.clone(), &metrics);
         let node = Arc::new(Node {
             compactions: watch::Sender::new(view.compacted().unwrap_or_default()),
-            compaction_finished: watch::Sender::new(store.compaction_finished()),
+            space_work: watch::Sender::new(SpaceWork { finished: store.compaction_finished(), obstacle: None }),
             reads: ReadAdmission::new(),
             store,
             metrics,
@@ -234,7 +242,10 @@ impl Node {
         if overwrites_only && quota.fits_head_room(op, used) {
             return Ok(());
         }
-        self.raise(AlarmKind::NoSpace).await;
+        // A write that is too large for an almost empty store is no reason to refuse others.
+        if !quota.is_well_above(used) {
+            self.raise(AlarmKind::NoSpace).await;
+        }
         Err(EtcdError::NoSpace.into())
     }
 
@@ -263,9 +274,10 @@ impl Node {
         self.compact_request(CompactionRequest { revision: revision.get(), physical: false }).await
     }
 
-    /// As [`Node::compact`], from a request; a physical one waits for the space work.
+    /// As [`Node::compact`], from a request; a physical one waits for the space work, or for what keeps it
+    /// from going on.
     pub(crate) async fn compact_request(&self, request: CompactionRequest) -> Result<Revision, ProposeError> {
-        let mut finished = self.compaction_finished.subscribe();
+        let mut space_work = self.space_work.subscribe();
         let (revision, physical) = (request.revision, request.physical);
         let current = match self.propose(Op::Compact(request)).await? {
             Answer::Compact(current) => current,
@@ -278,8 +290,12 @@ impl Node {
             is_newer
         });
         if physical {
+            let ended = space_work.wait_for(|work| work.finished >= revision || work.obstacle.is_some()).await;
             // The node holds the sender.
-            let _ = finished.wait_for(|done| *done >= revision).await;
+            let ended = ended.map_err(|_| EtcdError::Stopped)?;
+            if let Some(obstacle) = ended.obstacle.as_ref().filter(|_| ended.finished < revision) {
+                return Err(obstacle.clone());
+            }
         }
         Ok(current)
     }
@@ -289,9 +305,17 @@ impl Node {
         self.compactions.subscribe()
     }
 
+    /// The space work of compactions does not go on.
+    pub(crate) fn compaction_stopped(&self, obstacle: ProposeError) {
+        self.space_work.send_modify(|work| work.obstacle = Some(obstacle));
+    }
+
     /// The space work of a compaction is done.
     pub(crate) fn compaction_finished(self: &Arc<Self>, revision: Revision) {
-        self.compaction_finished.send_modify(|last| *last = revision.max(*last));
+        self.space_work.send_modify(|work| {
+            work.finished = revision.max(work.finished);
+            work.obstacle = None;
+        });
         let own = Alarm { member_id: self.identity.member_id, kind: AlarmKind::NoSpace };
         let view = self.store.view();
         if self.settings.quota.is_well_above(view.logical_bytes()) && view.all_alarms().any(|a| a == own) {

@@ -1,6 +1,11 @@
 //! The server in this process, on the memory engine, as clients meet it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod harness;
 mod serving;
 
+mod failures;
+mod kv;
+mod leases;
+mod quota;
 mod watch;

@@ -96,10 +96,18 @@ impl Lease for LeaseService {
         let stopped = || Status::from(EtcdError::Stopped);
         let answers = try_stream! {
             while let Some(request) = stop.run_until_cancelled(requests.message()).await.ok_or_else(stopped)?? {
-                // The header is taken before the renewal, so that it is never ahead of it.
-                let header = Some(node.header(node.store.view().revision()));
-                let renewed = stop.run_until_cancelled(node.lessor.renew(request.id)).await;
-                let ttl = renewed.ok_or_else(stopped)?.unwrap_or(0);
+                // Taken before the renewal, so that the header is never ahead of it. A lease that is not in
+                // this view has ended at or before the header's revision, whether the lessor knows or not.
+                let view = node.store.view();
+                let header = Some(node.header(view.revision()));
+                let is_there = LeaseId::new(request.id).is_some_and(|id| view.leases().get(id).is_some());
+                drop(view);
+                let ttl = if is_there {
+                    let renewed = stop.run_until_cancelled(node.lessor.renew(request.id)).await;
+                    renewed.ok_or_else(stopped)?.unwrap_or(0)
+                } else {
+                    0
+                };
                 yield LeaseKeepAliveResponse { header, id: request.id, ttl };
             }
         };

@@ -1,0 +1,254 @@
+//! A member in this process and on this thread: memory engine, pipes for a network, tokio's clock (paused
+//! by most tests), counted-up randomness, work as tasks.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use stentor_mvcc::engine::memory::{Disk, MemoryEngine};
+use stentor_proto::EtcdError;
+use stentor_proto::etcdserverpb::kv_client::KvClient;
+use stentor_proto::etcdserverpb::lease_client::LeaseClient;
+use stentor_proto::etcdserverpb::maintenance_client::MaintenanceClient;
+use stentor_proto::etcdserverpb::{LeaseGrantRequest, PutRequest, RangeRequest, RangeResponse};
+use stentor_server::config::{self, Command, Config};
+use stentor_server::environment::{Environment, Workers};
+use stentor_server::member::Member;
+use stentor_server::metrics::Metrics;
+use stentor_server::net::{Listener, Server};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Response, Status};
+
+/// For what takes milliseconds by a clock that runs, or is decided by nothing but timers if it is paused.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Bytes that a connection holds on their way.
+const PIPE_BYTES: usize = 64 << 10;
+
+/// Messages of tests may be as large as the server sends them.
+const NO_LIMIT: usize = usize::MAX;
+
+/// A listener whose connections are pipes.
+struct Pipes {
+    accepted: mpsc::UnboundedReceiver<DuplexStream>,
+}
+
+impl Listener for Pipes {
+    type Io = DuplexStream;
+
+    async fn accept(&mut self) -> io::Result<(DuplexStream, SocketAddr)> {
+        match self.accepted.recv().await {
+            Some(pipe) => Ok((pipe, self.local_addr())),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn local_addr(&self) -> SocketAddr {
+        ([127, 0, 0, 1], 1).into()
+    }
+}
+
+/// How a member is started.
+pub(crate) struct Setup {
+    flags: Vec<String>,
+    disk: Disk,
+    workers: Workers,
+}
+
+impl Setup {
+    pub(crate) fn new(flags: &[&str]) -> Setup {
+        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        Setup { flags, disk: Disk::new(), workers: Workers::Tasks }
+    }
+
+    /// Applies writes on threads, as the binary does, for tests that stop one of them.
+    pub(crate) fn on_threads(self) -> Setup {
+        Setup { workers: Workers::Threads, ..self }
+    }
+
+    fn config(&self) -> Config {
+        match config::load(self.flags.iter().map(Into::into), []) {
+            Ok(Command::Run { config, .. }) => *config,
+            other => panic!("{:?} are no flags to run with: {other:?}", self.flags),
+        }
+    }
+
+    pub(crate) async fn start(self) -> Rig {
+        let config = self.config();
+        let metrics = Metrics::new(config.metrics);
+        let stop = CancellationToken::new();
+        let engine = Arc::new(MemoryEngine::open(&self.disk).unwrap());
+        let member = Member::start(engine, &config, environment(self.workers), metrics.clone(), &stop).unwrap();
+        let server = Server::new(&config, metrics.clone(), stop);
+        let (connect, accepted) = mpsc::unbounded_channel();
+        server.serve(Pipes { accepted }, member.app());
+        member.set_serving(true).await;
+        Rig { setup: self, metrics, member, server, connect }
+    }
+}
+
+/// Nothing of it differs from run to run.
+fn environment(workers: Workers) -> Environment {
+    let begun = tokio::time::Instant::now();
+    let drawn = AtomicU64::new(0);
+    Environment {
+        wall_unix_ms: Arc::new(move || 1_700_000_000_000 + begun.elapsed().as_millis() as u64),
+        // An odd factor spreads the count over all bits.
+        random: Arc::new(move || (drawn.fetch_add(1, Ordering::Relaxed) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+        workers,
+    }
+}
+
+/// A member that is served.
+pub(crate) struct Rig {
+    setup: Setup,
+    pub(crate) metrics: Metrics,
+    pub(crate) member: Member,
+    server: Server,
+    connect: mpsc::UnboundedSender<DuplexStream>,
+}
+
+impl Rig {
+    /// With further flags of the command line.
+    pub(crate) async fn start(flags: &[&str]) -> Rig {
+        Setup::new(flags).start().await
+    }
+
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.setup.disk
+    }
+
+    /// The bytes of a connection of its own.
+    pub(crate) fn pipe(&self) -> DuplexStream {
+        dial(&self.connect)
+    }
+
+    /// A connection of its own, made when it is needed.
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel_by(Endpoint::from_static("http://pipe"))
+    }
+
+    pub(crate) fn channel_by(&self, endpoint: Endpoint) -> Channel {
+        let connect = self.connect.clone();
+        endpoint.connect_with_connector_lazy(tower::service_fn(move |_| {
+            let pipe = TokioIo::new(dial(&connect));
+            async { Ok::<_, io::Error>(pipe) }
+        }))
+    }
+
+    pub(crate) fn kv(&self) -> KvClient<Channel> {
+        KvClient::new(self.channel()).max_decoding_message_size(NO_LIMIT)
+    }
+
+    pub(crate) fn lease(&self) -> LeaseClient<Channel> {
+        LeaseClient::new(self.channel())
+    }
+
+    pub(crate) fn maintenance(&self) -> MaintenanceClient<Channel> {
+        MaintenanceClient::new(self.channel())
+    }
+
+    /// Puts a pair; its revision.
+    pub(crate) async fn put(&self, key: &str, value: impl Into<Vec<u8>>) -> i64 {
+        revision(self.kv().put(put(key, value)).await.unwrap().into_inner().header)
+    }
+
+    /// All keys under a prefix, by the protocol.
+    pub(crate) async fn list(&self, prefix: &str) -> RangeResponse {
+        self.kv().range(prefixed(prefix)).await.unwrap().into_inner()
+    }
+
+    pub(crate) async fn grant(&self, id: i64, ttl: i64) -> i64 {
+        self.lease().lease_grant(LeaseGrantRequest { id, ttl }).await.unwrap().into_inner().id
+    }
+
+    /// The newest revision, by no call.
+    pub(crate) fn revision(&self) -> i64 {
+        self.member.node.store.view().revision().get()
+    }
+
+    /// The answer to an HTTP request, headers and all.
+    pub(crate) async fn http(&self, path: &str) -> String {
+        let mut pipe = self.pipe();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        pipe.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        pipe.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    /// Stops in order and starts again on the same disk.
+    pub(crate) async fn restart(self) -> Rig {
+        let disk = self.disk().clone();
+        let Rig { setup, member, server, .. } = self;
+        server.shutdown(PATIENCE).await;
+        member.ended().await;
+        // Whatever still holds the engine is as dead as a process that has ended; its writes are there.
+        disk.write_back();
+        disk.crash();
+        setup.start().await
+    }
+
+    /// The host loses power, what was not synced is gone, and the member starts again.
+    pub(crate) async fn crash(self) -> Rig {
+        let disk = self.disk().clone();
+        disk.crash();
+        let Rig { setup, member, server, .. } = self;
+        drop(server);
+        member.ended().await;
+        setup.start().await
+    }
+}
+
+fn dial(connect: &mpsc::UnboundedSender<DuplexStream>) -> DuplexStream {
+    let (client, server) = tokio::io::duplex(PIPE_BYTES);
+    // A listener that is gone drops the pipe, and the client meets its end.
+    let _ = connect.send(server);
+    client
+}
+
+pub(crate) fn put(key: &str, value: impl Into<Vec<u8>>) -> PutRequest {
+    PutRequest { key: key.to_owned().into(), value: value.into().into(), ..PutRequest::default() }
+}
+
+pub(crate) fn get(key: &str) -> RangeRequest {
+    RangeRequest { key: key.to_owned().into(), ..RangeRequest::default() }
+}
+
+/// All keys that begin so.
+pub(crate) fn prefixed(prefix: &str) -> RangeRequest {
+    let mut end = prefix.as_bytes().to_vec();
+    *end.last_mut().unwrap() += 1;
+    RangeRequest { range_end: end.into(), ..get(prefix) }
+}
+
+pub(crate) fn revision(header: Option<stentor_proto::etcdserverpb::ResponseHeader>) -> i64 {
+    header.expect("an answer has a header").revision
+}
+
+/// The call was refused with this error: code and text.
+#[track_caller]
+pub(crate) fn refused<T: std::fmt::Debug>(result: Result<Response<T>, Status>, error: EtcdError) {
+    let status = result.expect_err(error.text());
+    assert_eq!((status.code() as i32, status.message()), (error.code() as i32, error.text()));
+}
+
+/// Waits for a condition, which must come about within [`PATIENCE`].
+#[track_caller]
+pub(crate) fn until(mut condition: impl FnMut() -> bool) -> impl Future<Output = ()> {
+    let caller = std::panic::Location::caller();
+    async move {
+        let due = tokio::time::Instant::now() + PATIENCE;
+        while !condition() {
+            assert!(tokio::time::Instant::now() < due, "waited in vain at {caller}");
+            // A pause, since a paused clock moves on only when nothing is left to do.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Leases when the store takes no more writes.
+
+use std::time::Duration;
+
+use stentor_mvcc::engine::memory::Fault;
+use stentor_proto::etcdserverpb::{LeaseGrantRequest, LeaseRevokeRequest};
+use tonic::Code;
+
+use super::{KeepAlive, attach, is_there, leases, time_to_live};
+use crate::harness::{Rig, put};
+
+#[tokio::test(start_paused = true)]
+async fn they_can_be_looked_at_and_kept_alive_but_not_granted_or_ended() {
+    let rig = Rig::start(&[]).await;
+    rig.grant(1, 10).await;
+    rig.grant(2, 100).await;
+    attach(&rig, "k", 1).await;
+    rig.disk().fail_next_write(Fault::Io);
+    let failed = rig.kv().put(put("x", "")).await.unwrap_err();
+    assert_eq!(failed.code(), Code::Internal, "{failed:?}");
+
+    let refused = rig.lease().lease_grant(LeaseGrantRequest { id: 3, ttl: 10 }).await.unwrap_err();
+    assert!(refused.code() == Code::Internal && refused.message().contains("restart"), "{refused:?}");
+    let refused = rig.lease().lease_revoke(LeaseRevokeRequest { id: 2 }).await.unwrap_err();
+    assert!(refused.code() == Code::Internal && refused.message().contains("restart"), "{refused:?}");
+    assert_eq!(leases(&rig).await, [1, 2]);
+    assert_eq!(KeepAlive::open(&rig).await.renew(2).await, 100);
+
+    // One that runs out stays, with nothing left, and its key too: nothing is half done.
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let status = time_to_live(&rig, 1, true).await;
+    assert_eq!((status.ttl, status.granted_ttl, &status.keys[..]), (0, 10, &["k".into()][..]));
+    assert!(is_there(&rig, "k").await);
+
+    let rig = rig.crash().await;
+    assert_eq!(leases(&rig).await, [1, 2]);
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    assert_eq!(leases(&rig).await, [2]);
+    assert!(!is_there(&rig, "k").await);
+}
