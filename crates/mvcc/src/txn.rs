@@ -151,10 +151,11 @@ pub(crate) fn check(source: &impl Source, request: &TxnRequest, path: &Path) -> 
 }
 
 fn check_put(source: &impl Source, put: &PutRequest) -> Result<(), Error> {
+    check_lease(source, put.lease)?;
     if (put.ignore_value || put.ignore_lease) && source.index().get(&put.key, Revision::MAX).is_none() {
         return Err(EtcdError::KeyNotFound.into());
     }
-    check_lease(source, put.lease)
+    Ok(())
 }
 
 /// A lease that is named must be there.

@@ -49,10 +49,10 @@ impl Model {
         flatten(&chosen, &mut ops);
         for op in &ops {
             if let Request::RequestPut(put) = op {
+                self.lease_exists(put.lease)?;
                 if (put.ignore_value || put.ignore_lease) && !self.newest().contains_key(&put.key) {
                     return Err(EtcdError::KeyNotFound);
                 }
-                self.lease_exists(put.lease)?;
             }
         }
         for op in &ops {
