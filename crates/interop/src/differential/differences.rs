@@ -194,7 +194,8 @@ pub(crate) const KNOWN: &[Known] = &[
     Known {
         id: "range-stream-target",
         between: Between::EtcdAndStentor,
-        what: "RangeStream with a sort target but no order: etcd sorts each of its chunks by itself, Stentor streams in \
+        what: "RangeStream with a sort target but no order: etcd sorts each of its chunks by itself and goes on behind the \
+               last key of the sorted chunk, so that it can repeat or miss keys and miscounts them; Stentor streams in \
                key order.",
         reason: "Pieces that are sorted each by itself are sorted by nothing.",
         seen: Seen::Answer(|request, etcd, stentor| {
@@ -205,9 +206,10 @@ pub(crate) const KNOWN: &[Known] = &[
             };
             if range.sort_target != 0 && range.sort_order == 0 {
                 etcd.kvs.sort_by(|a, b| a.key.cmp(&b.key));
-                // Beyond the first chunk of ten keys etcd begins each where the sort has left the one before.
-                if stentor.kvs.len() > 10 {
+                // A limit cuts what is sorted, and each chunk of ten keys begins where the sort left the last.
+                if stentor.kvs.len() > 10 || range.limit > 0 {
                     etcd.kvs.clone_from(&stentor.kvs);
+                    etcd.count = stentor.count;
                 }
             }
         }),
