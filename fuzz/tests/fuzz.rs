@@ -33,5 +33,6 @@ targets! {
     history_record: stentor_fuzz::targets::HISTORY_RECORD;
     key_range: stentor_fuzz::targets::KEY_RANGE;
     log_entry: stentor_fuzz::targets::LOG_ENTRY;
+    snapshot: stentor_fuzz::targets::SNAPSHOT;
     stored_records: stentor_fuzz::targets::STORED_RECORDS;
 }

@@ -1,7 +1,6 @@
 //! An entry of the log: any write that a client can send, as it is proposed and applied.
 
 use bytes::Bytes;
-use prost::Message;
 use stentor_mvcc::engine::memory::Disk;
 use stentor_mvcc::{Alarm, Error, KvHash, LeaseId, LogPosition, View, check};
 use stentor_proto::Revision;
@@ -10,16 +9,17 @@ use stentor_proto::etcdserverpb::{
     RequestOp, TxnRequest, compare, request_op,
 };
 use stentor_proto::storagepb::{LogEntry, log_entry::Op};
+use stentor_server::log_entry;
 
 use super::store;
 use crate::{Outcome, Target};
 
-/// Input: a `LogEntry`.
+/// Input: an entry as the log keeps it.
 pub const LOG_ENTRY: Target = Target { name: "log_entry", decode, samples, refuses: true };
 
 fn decode(bytes: &[u8]) -> Outcome {
-    let Ok(entry) = LogEntry::decode(bytes) else { return Outcome::Refused };
-    assert_eq!(LogEntry::decode(&entry.encode_to_vec()[..]), Ok(entry.clone()));
+    let Ok(entry) = log_entry::decode(Bytes::copy_from_slice(bytes)) else { return Outcome::Refused };
+    assert_eq!(log_entry::decode(log_entry::encode(&entry)), Ok(entry.clone()));
     if !passes(&entry) {
         return Outcome::Refused;
     }
@@ -137,5 +137,5 @@ fn samples() -> Vec<Vec<u8>> {
         Op::Alarm(AlarmRequest { action: 2, member_id: 2, alarm: 1 }),
     ];
     let entry = |op| LogEntry { time_unix_ms: 1_790_000_000_001, user: "root".into(), op: Some(op) };
-    ops.into_iter().map(|op| entry(op).encode_to_vec()).collect()
+    ops.into_iter().map(|op| log_entry::encode(&entry(op)).to_vec()).collect()
 }

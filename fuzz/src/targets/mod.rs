@@ -5,6 +5,7 @@ mod error_text;
 mod log_entry;
 mod range;
 mod record;
+mod snapshot;
 mod store;
 mod stored;
 
@@ -13,10 +14,11 @@ pub use error_text::ERROR_TEXT;
 pub use log_entry::LOG_ENTRY;
 pub use range::KEY_RANGE;
 pub use record::HISTORY_RECORD;
+pub use snapshot::SNAPSHOT;
 pub use stored::STORED_RECORDS;
 
 use crate::Target;
 
 /// All of them.
 pub const ALL: &[&Target] =
-    &[&CONFIG_FILE, &CONFIG_FLAGS, &ERROR_TEXT, &HISTORY_RECORD, &KEY_RANGE, &LOG_ENTRY, &STORED_RECORDS];
+    &[&CONFIG_FILE, &CONFIG_FLAGS, &ERROR_TEXT, &HISTORY_RECORD, &KEY_RANGE, &LOG_ENTRY, &SNAPSHOT, &STORED_RECORDS];
