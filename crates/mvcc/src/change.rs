@@ -4,6 +4,16 @@ use stentor_proto::Revision;
 
 /// One change of one key: the revision of its transaction, and its place within it. The order of
 /// changes is the order of events.
+///
+/// ```
+/// use stentor_mvcc::ChangeId;
+/// use stentor_proto::Revision;
+/// let revision = Revision::new(7).ok_or("negative")?;
+/// let (first, second) = (ChangeId { revision, sub: 0 }, ChangeId { revision, sub: 1 });
+/// assert!(first < second && first.to_bytes() < second.to_bytes());
+/// assert_eq!(ChangeId::from_bytes(&second.to_bytes()), Some(second));
+/// # Ok::<(), &str>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChangeId {
     /// The revision of the transaction.

@@ -1,4 +1,13 @@
 //! What is wrong with a request by itself, whatever the store holds. Order and texts are etcd's.
+//!
+//! ```
+//! use stentor_mvcc::check;
+//! use stentor_proto::EtcdError;
+//! use stentor_proto::etcdserverpb::{PutRequest, RangeRequest};
+//! assert_eq!(check::put(&PutRequest::default()), Err(EtcdError::EmptyKey));
+//! let sorted = RangeRequest { key: "k".into(), sort_target: 9, ..Default::default() };
+//! assert_eq!(check::range(&sorted), Err(EtcdError::InvalidSortOption));
+//! ```
 
 use std::collections::{BTreeMap, HashSet};
 

@@ -56,6 +56,20 @@ impl Store {
     /// `max_records` records. Whoever runs the store calls it until it is [`CompactionStep::Idle`], with
     /// pauses as it likes. Writes go on between its short parts.
     ///
+    /// ```
+    /// use stentor_mvcc::{CompactionStep, Store, engine::memory};
+    /// use stentor_proto::etcdserverpb::PutRequest;
+    /// let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+    /// for _ in 0..10 {
+    ///     store.put(PutRequest { key: "k".into(), value: "v".into(), ..Default::default() })?;
+    /// }
+    /// let bytes = store.view().logical_bytes();
+    /// store.compact(store.view().revision())?;
+    /// while store.compact_step(4)? != CompactionStep::Idle {}
+    /// assert!(store.view().logical_bytes() < bytes);
+    /// # Ok::<(), stentor_mvcc::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Engine errors; the work resumes where it was.
     pub fn compact_step(&self, max_records: usize) -> Result<CompactionStep, Error> {

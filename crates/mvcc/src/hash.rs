@@ -21,6 +21,16 @@ impl View {
     /// Hashes history up to a revision, 0 or less meaning the newest: equal on all members with equal
     /// history and compaction, however far the space work of the compaction has come on each.
     ///
+    /// ```
+    /// use stentor_mvcc::{Store, engine::memory};
+    /// use stentor_proto::etcdserverpb::PutRequest;
+    /// let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+    /// let before = store.view().hash_kv(0)?;
+    /// store.put(PutRequest { key: "k".into(), ..Default::default() })?;
+    /// assert_eq!(store.view().hash_kv(before.revision.get())?, before);
+    /// # Ok::<(), stentor_mvcc::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`FutureRev`](stentor_proto::EtcdError::FutureRev) and [`Compacted`](stentor_proto::EtcdError::Compacted); engine errors.
     pub fn hash_kv(&self, revision: i64) -> Result<KvHash, Error> {

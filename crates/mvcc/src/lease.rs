@@ -30,6 +30,18 @@ pub struct Lease {
 }
 
 /// All leases at one moment; cheap to clone.
+///
+/// ```
+/// use stentor_mvcc::{LeaseId, Store, engine::memory};
+/// use stentor_proto::etcdserverpb::{LeaseGrantRequest, PutRequest};
+/// use stentor_proto::storagepb::log_entry::Op;
+/// let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+/// store.execute(Op::LeaseGrant(LeaseGrantRequest { id: 7, ttl: 60 }))?;
+/// store.put(PutRequest { key: "k".into(), lease: 7, ..Default::default() })?;
+/// let view = store.view();
+/// assert_eq!(view.leases().of_key(b"k"), LeaseId::new(7));
+/// # Ok::<(), stentor_mvcc::Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Leases {
     by_id: HashTrieMapSync<LeaseId, Lease>,

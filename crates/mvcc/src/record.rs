@@ -21,6 +21,16 @@ pub enum ChangeKind {
 ///
 /// The pair is kept encoded, as an event or an answer carries it: for a put the whole `KeyValue`, for a
 /// delete one with only key and mod_revision.
+///
+/// ```
+/// use stentor_mvcc::{ChangeId, Record};
+/// use stentor_proto::Revision;
+/// let id = ChangeId { revision: Revision::new(5).ok_or("negative")?, sub: 0 };
+/// let record = Record::delete(id, 1_700_000_000_000, None, "gone".into());
+/// assert_eq!(Record::decode(id, record.encode()).as_ref(), Ok(&record));
+/// assert!(record.is_delete() && record.key() == b"gone");
+/// # Ok::<(), &str>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Its place in history.

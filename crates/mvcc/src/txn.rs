@@ -24,6 +24,13 @@ pub(crate) struct Path {
 }
 
 /// Whether the transaction is served as a read: only ranges at its top level.
+///
+/// ```
+/// use stentor_mvcc::txn::{is_read_only, is_serializable};
+/// use stentor_proto::etcdserverpb::TxnRequest;
+/// // One without any operation reads, and reads the newest.
+/// assert!(is_read_only(&TxnRequest::default()) && !is_serializable(&TxnRequest::default()));
+/// ```
 pub fn is_read_only(request: &TxnRequest) -> bool {
     let is_range = |op: &RequestOp| matches!(op.request, Some(Request::RequestRange(_)));
     request.success.iter().chain(&request.failure).all(is_range)
