@@ -178,6 +178,11 @@ fn ids_go_upwards_and_skip_those_in_use() {
     // Chosen ids are taken as they are: negative, and one cancelled before.
     assert_created(&ask(&mut run, with_id(-7)), -7, 4);
     assert_created(&ask(&mut run, with_id(2)), 2, 4);
+    // One chosen and cancelled is passed over when the counter comes to it.
+    assert_created(&ask(&mut run, with_id(4)), 4, 4);
+    run.clients[0].stream.cancel(4);
+    assert!(run.response(0).unwrap().canceled);
+    assert_created(&ask(&mut run, with_id(0)), 5, 4);
     let response = ask(&mut run, with_id(-7));
     assert_refused(&mut run, &response, "mvcc: duplicate watch ID provided on the WatchStream");
 }

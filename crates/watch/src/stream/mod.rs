@@ -68,6 +68,8 @@ pub struct WatchStream {
     watchers: HashMap<Key, Watcher>,
     by_id: HashMap<i64, Key>,
     next_id: i64,
+    /// Ids that the client chose and the counter has not reached yet, cancelled ones too.
+    chosen_ids: BTreeSet<i64>,
     next_key: u64,
     /// To requests, and cancels of the stream's own; before everything but fragments.
     answers: VecDeque<Answer>,
@@ -117,6 +119,7 @@ impl WatchStream {
             watchers: HashMap::new(),
             by_id: HashMap::new(),
             next_id: 0,
+            chosen_ids: BTreeSet::new(),
             next_key: 0,
             answers: VecDeque::new(),
             parts: None,

@@ -12,6 +12,9 @@ use crate::watcher::{Key, Note, Options, Place, Watcher};
 /// So many unsent answers keep the stream from taking further requests.
 const MAX_ANSWERS: usize = 16;
 
+/// So many chosen ids are kept for the counter to pass over.
+const MAX_CHOSEN_IDS: usize = 1 << 16;
+
 impl WatchStream {
     /// Whether requests should be handed in: not while many answers wait for room, so that a client that
     /// asks and does not read is not answered into memory.
@@ -84,12 +87,23 @@ impl WatchStream {
         self.report();
     }
 
-    /// The id for a new watcher: the one asked for unless it is in use, or the next of the counter.
+    /// The id for a new watcher: the one asked for unless it is in use, or the next of the counter, which
+    /// never gives out one that was there before. (etcd's can: one that was chosen and cancelled.)
     fn choose_id(&mut self, asked: i64) -> Option<i64> {
         if asked != 0 {
-            return (!self.by_id.contains_key(&asked)).then_some(asked);
+            if self.by_id.contains_key(&asked) {
+                return None;
+            }
+            if asked >= self.next_id {
+                self.chosen_ids.insert(asked);
+                // The farthest are the last that the counter would come to.
+                if self.chosen_ids.len() > MAX_CHOSEN_IDS {
+                    self.chosen_ids.pop_last();
+                }
+            }
+            return Some(asked);
         }
-        while self.by_id.contains_key(&self.next_id) {
+        while self.chosen_ids.remove(&self.next_id) || self.by_id.contains_key(&self.next_id) {
             self.next_id += 1;
         }
         self.next_id += 1;
