@@ -1,6 +1,7 @@
 //! A range as the encoded answer, without building it first: the pairs go from history into the answer
 //! as they are.
 
+use bytes::Bytes;
 use prost::Message;
 use prost::encoding::encode_varint;
 use stentor_proto::etcdserverpb::{RangeRequest, RangeResponse, ResponseHeader};
@@ -13,8 +14,27 @@ use crate::{ChangeId, Error, View, read};
 /// Field 2 of a `RangeResponse`: a pair.
 const PAIR_TAG: u8 = 2 << 3 | 2;
 
-/// Records are fetched this many at a time.
+/// Records are fetched this many at a time, at most.
 const CHUNK: usize = 512;
+
+/// How many come first, while it is not known how large they are.
+const FIRST_CHUNK: usize = 16;
+
+/// About how many bytes are fetched at a time.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// The first pairs of a range, encoded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EncodedPairs {
+    /// Each as a field of a `RangeResponse`.
+    pub bytes: Vec<u8>,
+    /// How many they are.
+    pub keys: usize,
+    /// The key of the last one.
+    pub last_key: Option<Bytes>,
+    /// The range goes on after them.
+    pub more: bool,
+}
 
 impl View {
     /// As [`View::range`], but gives the protobuf `RangeResponse` encoded, with `header` and this view's
@@ -28,13 +48,41 @@ impl View {
         header: &ResponseHeader,
         expected_bytes: usize,
     ) -> Result<Vec<u8>, Error> {
+        // Nothing is above the largest number.
+        Ok(self.range_encoded_within(request, header, expected_bytes, usize::MAX)?.unwrap_or_default())
+    }
+
+    /// As [`View::range_encoded`], but gives up, with `None`, once the answer is seen to take more than
+    /// `max_bytes`. Little more than that is held meanwhile, unless the request sorts, filters or wants
+    /// the keys only.
+    ///
+    /// # Errors
+    /// As [`View::range`].
+    pub fn range_encoded_within(
+        &self,
+        request: &RangeRequest,
+        header: &ResponseHeader,
+        expected_bytes: usize,
+        max_bytes: usize,
+    ) -> Result<Option<Vec<u8>>, Error> {
         let header = ResponseHeader { revision: self.revision().get(), ..*header };
         if is_plain(request) {
-            return plain(self.state(), request, header, expected_bytes);
+            return plain(self.state(), request, header, expected_bytes, max_bytes);
         }
         let result = read::range(self.state(), request)?;
         let response = RangeResponse { header: Some(header), ..result.into() };
-        Ok(response.encode_to_vec())
+        Ok((response.encoded_len() <= max_bytes).then(|| response.encode_to_vec()))
+    }
+
+    /// The pairs at the start of a range, in key order: as many as the request's limit allows and
+    /// `max_bytes` hold, but at least one. It regards the range, the revision and the limit alone.
+    ///
+    /// # Errors
+    /// As [`View::range`].
+    pub fn first_pairs_encoded(&self, request: &RangeRequest, max_bytes: usize) -> Result<EncodedPairs, Error> {
+        let mut out = EncodedPairs::default();
+        append_pairs(self.state(), request, max_bytes, &mut out)?;
+        Ok(out)
     }
 }
 
@@ -56,34 +104,58 @@ fn plain(
     request: &RangeRequest,
     header: ResponseHeader,
     expected_bytes: usize,
-) -> Result<Vec<u8>, Error> {
+    max_bytes: usize,
+) -> Result<Option<Vec<u8>>, Error> {
+    let mut out = EncodedPairs { bytes: Vec::with_capacity(expected_bytes.max(64)), ..EncodedPairs::default() };
+    encode(&RangeResponse { header: Some(header), ..RangeResponse::default() }, &mut out.bytes);
+    append_pairs(source, request, max_bytes, &mut out)?;
+    let is_cut = out.more && (request.limit <= 0 || out.keys as i64 != request.limit);
+    if is_cut || out.bytes.len() > max_bytes {
+        return Ok(None);
+    }
+    let count = if out.more {
+        let range = KeyRange::from_wire(request.key.clone(), request.range_end.clone());
+        source.index().count(&range, source.readable(request.revision)?) as i64
+    } else {
+        out.keys as i64
+    };
+    encode(&RangeResponse { more: out.more, count, ..RangeResponse::default() }, &mut out.bytes);
+    Ok(Some(out.bytes))
+}
+
+/// Adds pairs to `out` until the request's limit, the end of the range or `max_bytes` is reached; one at
+/// least, so that whoever goes on from there gets on.
+fn append_pairs(
+    source: &impl Source,
+    request: &RangeRequest,
+    max_bytes: usize,
+    out: &mut EncodedPairs,
+) -> Result<(), Error> {
     let at = source.readable(request.revision)?;
     let range = KeyRange::from_wire(request.key.clone(), request.range_end.clone());
-    let limit = usize::try_from(request.limit).ok().filter(|&n| n > 0);
-    let mut out = Vec::with_capacity(expected_bytes.max(64));
-    let head = RangeResponse { header: Some(header), ..RangeResponse::default() };
-    encode(&head, &mut out);
-
-    let mut found = found(source, &range, at);
-    let mut left = limit.unwrap_or(usize::MAX);
-    let mut written = 0;
-    loop {
-        let chunk: Vec<ChangeId> = found.by_ref().take(left.min(CHUNK)).collect();
-        if chunk.is_empty() {
-            break;
-        }
-        for record in source.records(&chunk)? {
-            out.push(PAIR_TAG);
-            encode_varint(record.encoded_pair().len() as u64, &mut out);
-            out.extend_from_slice(record.encoded_pair());
+    let mut left = usize::try_from(request.limit).ok().filter(|&n| n > 0).unwrap_or(usize::MAX);
+    let mut found = found(source, &range, at).peekable();
+    let mut step = FIRST_CHUNK;
+    while found.peek().is_some() && left > 0 {
+        let chunk: Vec<ChangeId> = found.by_ref().take(left.min(step)).collect();
+        let mut records = source.records(&chunk)?.into_iter();
+        for record in records.by_ref() {
+            let pair = record.encoded_pair();
+            if out.keys > 0 && out.bytes.len() + pair.len() > max_bytes {
+                out.more = true;
+                return Ok(());
+            }
+            out.bytes.push(PAIR_TAG);
+            encode_varint(pair.len() as u64, &mut out.bytes);
+            out.bytes.extend_from_slice(pair);
+            out.keys += 1;
+            out.last_key = Some(record.key_bytes());
         }
         left -= chunk.len();
-        written += chunk.len();
+        step = (CHUNK_BYTES / (out.bytes.len() / out.keys.max(1)).max(1)).clamp(1, CHUNK);
     }
-    let more = limit.is_some() && found.next().is_some();
-    let count = if more { source.index().count(&range, at) as i64 } else { written as i64 };
-    encode(&RangeResponse { more, count, ..RangeResponse::default() }, &mut out);
-    Ok(out)
+    out.more = found.peek().is_some();
+    Ok(())
 }
 
 /// The changes that a read of the range finds, in key order.
@@ -136,6 +208,41 @@ mod tests {
             let mut expected = RangeResponse::from(view.range(&request).unwrap());
             expected.header = Some(ResponseHeader { revision: view.revision().get(), ..header });
             assert_eq!(RangeResponse::decode(&encoded[..]).unwrap(), expected, "{request:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_grows_too_large_is_given_up_and_a_part_ends_in_time() {
+        let store = Store::open(MemoryEngine::open(&Disk::new()).unwrap(), Default::default()).unwrap();
+        for n in 0..100 {
+            let (key, value) = (format!("k{n:03}").into(), vec![b'v'; 1000 * (n % 10)].into());
+            store.put(PutRequest { key, value, ..Default::default() }).unwrap();
+        }
+        let (view, header) = (store.view(), ResponseHeader::default());
+        let all = RangeRequest { key: "k".into(), range_end: "l".into(), ..Default::default() };
+        for request in [all.clone(), RangeRequest { limit: 50, ..all.clone() }, RangeRequest { sort_order: 2, ..all.clone() }]
+        {
+            let whole = view.range_encoded(&request, &header, 0).unwrap();
+            let within = |max| view.range_encoded_within(&request, &header, 0, max).unwrap();
+            assert_eq!(within(whole.len()).unwrap(), whole);
+            assert_eq!((within(whole.len() / 2), within(0)), (None, None));
+        }
+        let expected = view.range(&all).unwrap().kvs;
+        for (limit, max_bytes) in [(0, 0), (7, 30_000), (0, 30_000), (100, 1 << 30), (1000, 1 << 30)] {
+            let mut rest = RangeRequest { limit, ..all.clone() };
+            let mut pairs = Vec::new();
+            loop {
+                let part = view.first_pairs_encoded(&rest, max_bytes).unwrap();
+                assert!(part.keys > 0 && (part.keys == 1 || part.bytes.len() <= max_bytes + 10));
+                assert!(limit == 0 || part.keys as i64 <= limit);
+                pairs.extend(RangeResponse::decode(&part.bytes[..]).unwrap().kvs);
+                assert_eq!(pairs.last().map(|pair| &pair.key), part.last_key.as_ref());
+                if !part.more {
+                    break;
+                }
+                rest.key = [&part.last_key.unwrap()[..], b"\0"].concat().into();
+            }
+            assert_eq!(pairs, expected);
         }
     }
 }

@@ -46,6 +46,7 @@ mod answer;
 mod compaction;
 mod group;
 mod hash;
+mod index_checkpoint;
 mod lease;
 
 pub mod engine;
@@ -62,6 +63,7 @@ pub use alarm::{Alarm, AlarmKind};
 pub use answer::{Answer, Outcome};
 pub use change::ChangeId;
 pub use compaction::CompactionStep;
+pub use encode::EncodedPairs;
 pub use error::Error;
 pub use group::SMALL_OVERWRITE_BYTES;
 pub use hash::KvHash;

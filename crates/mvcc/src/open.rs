@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use stentor_proto::Revision;
+use tracing::warn;
 
-use crate::engine::{Engine, Family};
+use crate::engine::{Engine, Entry, Family};
+use crate::index_checkpoint::{self, Last, Loaded};
 use crate::key_index::{BuildError, Builder, Generation, KeyChange, KeyIndex};
 use crate::lease::{LeaseId, Leases};
 use crate::record::Record;
@@ -17,6 +19,9 @@ pub(crate) struct Opened {
     pub(crate) state: State,
     pub(crate) index: KeyIndex,
     pub(crate) compaction_finished: Revision,
+    pub(crate) checkpoint: Last,
+    /// Changes that were read from history.
+    pub(crate) changes: u64,
 }
 
 /// Reads everything that is kept in memory.
@@ -44,7 +49,7 @@ pub(crate) fn load(engine: Arc<dyn Engine>) -> Result<Opened, Error> {
     for (id, ttl_seconds) in meta::leases(&*engine)? {
         leases.insert(id, ttl_seconds);
     }
-    let index = scan_history(&*engine, revision, compacted, &mut leases)?;
+    let (index, checkpoint, changes) = index(&*engine, revision, compacted, &mut leases)?;
     let state = State {
         index: index.view(),
         leases,
@@ -57,7 +62,79 @@ pub(crate) fn load(engine: Arc<dyn Engine>) -> Result<Opened, Error> {
         epoch: Arc::new(Epoch),
         engine,
     };
-    Ok(Opened { state, index, compaction_finished })
+    Ok(Opened { state, index, compaction_finished, checkpoint, changes })
+}
+
+/// The index, from its checkpoint and what came after it, or from all of history; with the live keys
+/// attached to their leases. Tells how many changes were read.
+fn index(
+    engine: &dyn Engine,
+    revision: Revision,
+    compacted: Option<Revision>,
+    leases: &mut Leases,
+) -> Result<(KeyIndex, Last, u64), Error> {
+    match index_checkpoint::load(engine, revision, compacted, leases) {
+        Ok(None) => {}
+        Err(unusable) => warn!(%unusable, "the index checkpoint is not used: reading all of history"),
+        Ok(Some(mut loaded)) => {
+            let at = loaded.revision;
+            if let Some(changes) = replay(engine, revision, &mut loaded)? {
+                *leases = loaded.leases;
+                let index = compacted_index(loaded.index, &loaded.superseded, compacted);
+                return Ok((index, Last { revision: Some(at), changes: 0 }, changes));
+            }
+            warn!("the index checkpoint contradicts history: reading all of it");
+        }
+    }
+    let (index, changes) = scan_history(engine, revision, compacted, leases)?;
+    Ok((index, Last::default(), changes))
+}
+
+/// Applies the changes after a checkpoint to what it holds; `None` if they do not follow upon it.
+fn replay(engine: &dyn Engine, revision: Revision, loaded: &mut Loaded) -> Result<Option<u64>, Error> {
+    let from = ChangeId { revision: loaded.revision.next(), sub: 0 };
+    let mut changes = 0;
+    for entry in engine.scan(Family::History, &from.to_bytes(), None)? {
+        let record = read_record(entry?, revision)?;
+        let generation = generation(&record)?;
+        let was = loaded.index.get(record.key(), Revision::MAX);
+        let follows = match (was.and_then(|was| was.newest), generation.map(|(generation, _)| generation)) {
+            (was, None) => was.is_some(),
+            (None, Some(new)) => new == Generation { create: record.id.revision, version: 1 },
+            (Some(was), Some(new)) => new == Generation { version: was.version + 1, ..was },
+        };
+        // Of a key that was not live a tombstone may have been forgotten on either side.
+        if !follows || was.is_some_and(|was| record.previous != Some(was.change)) {
+            return Ok(None);
+        }
+        loaded.index.replay(record.key(), record.id, generation.map(|(generation, _)| generation));
+        let key = Bytes::copy_from_slice(record.key());
+        loaded.leases.attach(&key, generation.and_then(|(_, lease)| lease));
+        loaded.superseded.push(key);
+        changes += 1;
+    }
+    let lease_is_gone = |id| loaded.leases.get(id).is_none();
+    Ok((!loaded.leases.attached().any(|(_, id)| lease_is_gone(id))).then_some(changes))
+}
+
+fn read_record((key, value): Entry, newest: Revision) -> Result<Record, Error> {
+    let id = ChangeId::from_bytes(&key)
+        .ok_or_else(|| Error::inconsistent(format!("history has the key {}", key.escape_ascii())))?;
+    if id.revision > newest {
+        return Err(Error::inconsistent(format!("history has {id}, beyond the store's revision {newest}")));
+    }
+    Record::decode(id, value).map_err(|e| Error::unreadable(id, e))
+}
+
+/// The generation and the lease of a put.
+fn generation(record: &Record) -> Result<Option<(Generation, Option<LeaseId>)>, Error> {
+    if record.is_delete() {
+        return Ok(None);
+    }
+    let pair = record.pair().map_err(|e| Error::unreadable(record.id, e))?;
+    let create = Revision::new(pair.create_revision)
+        .ok_or_else(|| Error::inconsistent(format!("change {} has a negative create revision", record.id)))?;
+    Ok(Some((Generation { create, version: pair.version }, LeaseId::new(pair.lease))))
 }
 
 /// What the scan gathers of one key.
@@ -75,17 +152,12 @@ fn scan_history(
     revision: Revision,
     compacted: Option<Revision>,
     leases: &mut Leases,
-) -> Result<KeyIndex, Error> {
+) -> Result<(KeyIndex, u64), Error> {
     let mut keys: HashMap<Bytes, Gathered> = HashMap::new();
+    let mut changes = 0;
     for entry in engine.scan(Family::History, &[], None)? {
-        let (key, value) = entry?;
-        let id = ChangeId::from_bytes(&key)
-            .ok_or_else(|| Error::inconsistent(format!("history has the key {}", key.escape_ascii())))?;
-        if id.revision > revision {
-            return Err(Error::inconsistent(format!("history has {id}, beyond the store's revision {revision}")));
-        }
-        let record = Record::decode(id, value).map_err(|e| Error::unreadable(id, e))?;
-        gather(&mut keys, &record)?;
+        gather(&mut keys, &read_record(entry?, revision)?)?;
+        changes += 1;
     }
     let mut sorted: Vec<(Bytes, Gathered)> = keys.into_iter().collect();
     sorted.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
@@ -97,7 +169,8 @@ fn scan_history(
             leases.attach(key, Some(lease));
         }
     }
-    build(sorted, compacted).map_err(|e| Error::inconsistent(e.to_string()))
+    let index = build(sorted, compacted).map_err(|e| Error::inconsistent(e.to_string()))?;
+    Ok((index, changes))
 }
 
 /// The index of what was gathered, without what the compaction in force has no use for: its space work
@@ -112,11 +185,15 @@ fn build(sorted: Vec<(Bytes, Gathered)>, compacted: Option<Revision>) -> Result<
             superseded.push(key);
         }
     }
-    let mut index = builder.finish();
+    Ok(compacted_index(builder.finish(), &superseded, compacted))
+}
+
+/// Takes out of some keys what the compaction in force has no use for.
+fn compacted_index(mut index: KeyIndex, keys: &[Bytes], compacted: Option<Revision>) -> KeyIndex {
     if let Some(compacted) = compacted {
-        superseded.iter().for_each(|key| index.compact_key(key, compacted));
+        keys.iter().for_each(|key| index.compact_key(key, compacted));
     }
-    Ok(index)
+    index
 }
 
 fn gather(keys: &mut HashMap<Bytes, Gathered>, record: &Record) -> Result<(), Error> {
@@ -126,14 +203,8 @@ fn gather(keys: &mut HashMap<Bytes, Gathered>, record: &Record) -> Result<(), Er
         None => keys.entry(Bytes::copy_from_slice(record.key())).or_default(),
     };
     gathered.changes.push(KeyChange { id: record.id, tombstone: record.is_delete() });
-    gathered.generation = None;
-    gathered.lease = None;
-    if !record.is_delete() {
-        let pair = record.pair().map_err(|e| Error::unreadable(record.id, e))?;
-        let create = Revision::new(pair.create_revision)
-            .ok_or_else(|| Error::inconsistent(format!("change {} has a negative create revision", record.id)))?;
-        gathered.generation = Some(Generation { create, version: pair.version });
-        gathered.lease = LeaseId::new(pair.lease);
-    }
+    let generation = generation(record)?;
+    gathered.generation = generation.map(|(generation, _)| generation);
+    gathered.lease = generation.and_then(|(_, lease)| lease);
     Ok(())
 }

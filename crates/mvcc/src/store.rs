@@ -1,4 +1,5 @@
 use std::mem;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use arc_swap::ArcSwap;
@@ -14,6 +15,7 @@ use crate::answer::{Answer, Outcome};
 use crate::compaction::Compactor;
 use crate::engine::{Batch, Durability, Engine, Family, Sizes};
 use crate::group::Group;
+use crate::index_checkpoint::Last;
 use crate::key_index::KeyIndex;
 use crate::state::{Epoch, State};
 use crate::{Error, Record, View, check, meta, open};
@@ -89,6 +91,11 @@ pub struct Store {
     queue: Mutex<Vec<Queued>>,
     observers: Mutex<Vec<Weak<dyn Observer>>>,
     pub(crate) compactor: Mutex<Compactor>,
+    pub(crate) checkpoint: Mutex<Last>,
+    /// Held while a checkpoint is written: one at a time.
+    pub(crate) checkpointing: Mutex<()>,
+    /// Changes made or read from history, ever upwards: how much a checkpoint would save.
+    changes: AtomicU64,
     options: Options,
 }
 
@@ -126,6 +133,9 @@ impl Store {
             queue: Mutex::default(),
             observers: Mutex::default(),
             compactor: Mutex::new(Compactor::resume_at(opened.compaction_finished)),
+            checkpoint: Mutex::new(opened.checkpoint),
+            checkpointing: Mutex::new(()),
+            changes: AtomicU64::new(opened.changes),
             options,
         })
     }
@@ -204,6 +214,7 @@ impl Store {
             epoch,
         }));
         writer.index = index;
+        self.changes.fetch_add(records.len() as u64, Ordering::Relaxed);
         if !records.is_empty() || compacting {
             self.tell(&Commit { records: records.into(), revision, compacted });
         }
@@ -215,6 +226,15 @@ impl Store {
             observer.committed(commit);
             true
         });
+    }
+
+    pub(crate) fn durability(&self) -> Durability {
+        self.options.durability
+    }
+
+    /// The count of changes.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed)
     }
 
     /// Wall clock, milliseconds since 1970.
@@ -354,8 +374,11 @@ impl Store {
     /// As [`Store::open`]; the store stays as it was.
     pub fn replace(&self, engine: Arc<dyn Engine>) -> Result<(), Error> {
         let opened = open::load(engine)?;
+        let mut checkpoint = self.checkpoint.lock();
         let mut compactor = self.compactor.lock();
         let mut writer = self.writer.lock();
+        *checkpoint = opened.checkpoint;
+        self.changes.store(opened.changes, Ordering::Relaxed);
         *compactor = Compactor::resume_at(opened.compaction_finished);
         *writer = Writer { index: opened.index, retired: Vec::new(), failed: None };
         let commit =

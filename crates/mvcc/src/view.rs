@@ -6,6 +6,7 @@ use stentor_proto::{EtcdError, KeyRange, Revision};
 
 use crate::alarm::{self, Alarm};
 use crate::engine::Family;
+use crate::key_index::IndexView;
 use crate::lease::Leases;
 use crate::read::{self, RangeResult};
 use crate::record::Record;
@@ -58,6 +59,11 @@ impl View {
     /// How many keys of a range there are at the newest revision, in O(log n).
     pub fn count(&self, range: &KeyRange) -> u64 {
         self.state.index.count(range, self.state.revision)
+    }
+
+    /// The key index: every key with its changes.
+    pub fn index(&self) -> &IndexView {
+        &self.state.index
     }
 
     /// The leases and their keys.

@@ -1,6 +1,7 @@
 //! The engine in memory, on a simulated disk.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use rpds::RedBlackTreeMapSync;
 
-use super::{Batch, Durability, Engine, EngineError, Entry, Family, Op, Read, Scan, Sizes};
+use super::{Batch, BlobWriter, Durability, Engine, EngineError, Entry, Family, Op, Read, Scan, Sizes};
 
 /// Entries that a scan takes from the map at a time.
 const SCAN_CHUNK: usize = 128;
@@ -86,6 +87,8 @@ struct Writing {
     /// What the next write and the next sync meet.
     write_fault: Option<Fault>,
     sync_fault: Option<Fault>,
+    /// By name; durable as soon as they are here.
+    blobs: BTreeMap<String, Bytes>,
     /// An engine has the disk open.
     in_use: bool,
 }
@@ -343,6 +346,24 @@ impl Engine for MemoryEngine {
     fn reclaim(&self, _: Family, _: Option<&[u8]>) -> Result<(), EngineError> {
         // A deleted entry's memory is free once no view holds it.
         self.alive()
+    }
+
+    fn save_blob(&self, name: &str, write: &mut BlobWriter<'_>) -> Result<(), EngineError> {
+        let mut blob = Vec::new();
+        write(&mut blob).map_err(|error| EngineError::Io(error.to_string()))?;
+        let mut writing = self.disk.inner.writing.lock();
+        self.alive()?;
+        if let Some(fault) = writing.sync_fault.take() {
+            return Err(fault.error("sync of a blob"));
+        }
+        writing.blobs.insert(name.to_owned(), blob.into());
+        Ok(())
+    }
+
+    fn load_blob(&self, name: &str) -> Result<Option<Box<dyn io::Read + Send>>, EngineError> {
+        self.alive()?;
+        let blob = self.disk.inner.writing.lock().blobs.get(name).cloned();
+        Ok(blob.map(|blob| Box::new(io::Cursor::new(blob)) as Box<dyn io::Read + Send>))
     }
 
     fn sizes(&self) -> Result<Sizes, EngineError> {

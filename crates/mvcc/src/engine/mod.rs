@@ -13,6 +13,8 @@ mod tests;
 
 pub use error::EngineError;
 
+use std::io;
+
 use bytes::Bytes;
 
 /// Which of the engine's ordered key spaces. History has its own, so that its files only ever grow at
@@ -114,6 +116,9 @@ pub struct Sizes {
     pub live: u64,
 }
 
+/// Writes the content of a blob.
+pub type BlobWriter<'a> = dyn FnMut(&mut dyn io::Write) -> io::Result<()> + 'a;
+
 /// A store of records. All methods may be called from any thread at once. What an engine finds when it
 /// is opened is durable.
 pub trait Engine: Read + 'static {
@@ -138,6 +143,13 @@ pub trait Engine: Read + 'static {
 
     /// Gives the space of deleted entries below `to` back to the system. May take long; writes go on.
     fn reclaim(&self, family: Family, to: Option<&[u8]>) -> Result<(), EngineError>;
+
+    /// Keeps what `write` writes under a name, in the place of what was there: beside the entries, and
+    /// durable on return. After an error, which is none of later writes, what was there is still there.
+    fn save_blob(&self, name: &str, write: &mut BlobWriter<'_>) -> Result<(), EngineError>;
+
+    /// What was last kept under a name.
+    fn load_blob(&self, name: &str) -> Result<Option<Box<dyn io::Read + Send>>, EngineError>;
 
     /// What it takes now.
     fn sizes(&self) -> Result<Sizes, EngineError>;

@@ -81,18 +81,28 @@ pub(crate) fn temporary() -> tempfile::TempDir {
     in_memory.or_else(|_| tempfile::tempdir()).expect("a temporary directory")
 }
 
-/// Copies the files of a directory.
+/// Copies the files of a directory as they are at one moment: again, if the engine's threads have changed
+/// some meanwhile.
 #[cfg(feature = "rocksdb")]
-pub(crate) fn copy_files(from: &std::path::Path, to: &std::path::Path) {
-    for entry in std::fs::read_dir(from).expect("listing a data directory") {
-        let entry = entry.expect("listing a data directory");
-        match std::fs::copy(entry.path(), to.join(entry.file_name())) {
-            Ok(_) => {}
-            // The engine cleans up behind itself.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => panic!("copying {}: {error}", entry.path().display()),
+fn copy_at_once(from: &std::path::Path) -> tempfile::TempDir {
+    let files = || {
+        let listed = std::fs::read_dir(from).expect("listing a data directory");
+        let file = |entry: std::fs::DirEntry| {
+            let metadata = entry.metadata().ok()?;
+            Some((entry.file_name(), metadata.len(), metadata.modified().ok()?))
+        };
+        let mut files: Vec<_> = listed.filter_map(|entry| file(entry.expect("listing a data directory"))).collect();
+        files.sort();
+        files
+    };
+    for _ in 0..1000 {
+        let (before, copy) = (files(), temporary());
+        let copied = before.iter().all(|(name, ..)| std::fs::copy(from.join(name), copy.path().join(name)).is_ok());
+        if copied && files() == before {
+            return copy;
         }
     }
+    panic!("{} does not come to rest", from.display());
 }
 
 #[cfg(feature = "rocksdb")]
@@ -109,8 +119,7 @@ impl Place for RocksDb {
     }
 
     fn crash(&mut self) {
-        let left = temporary();
-        copy_files(self.directory.path(), left.path());
+        let left = copy_at_once(self.directory.path());
         self.left_behind = Some(std::mem::replace(&mut self.directory, left));
     }
 

@@ -1,10 +1,10 @@
 //! The data directory: its format and its lock.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use super::super::EngineError;
+use super::super::{BlobWriter, EngineError};
 use super::errors::io_error;
 
 /// Says what the directory holds, before anything else is in it.
@@ -49,6 +49,38 @@ impl Directory {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Replaces a blob in one step that survives a crash.
+    pub(super) fn save_blob(&self, name: &str, write: &mut BlobWriter<'_>) -> Result<(), EngineError> {
+        let path = self.blob(name);
+        let temporary = path.with_extension("tmp");
+        let mut run = || -> io::Result<()> {
+            let mut file = BufWriter::with_capacity(256 << 10, File::create(&temporary)?);
+            write(&mut file)?;
+            file.into_inner()?.sync_all()?;
+            fs::rename(&temporary, &path)
+        };
+        if let Err(error) = run() {
+            // What was there stays. The rest only takes space, and would be overwritten next time.
+            let _ = fs::remove_file(&temporary);
+            return Err(io_error("write", &temporary, &error));
+        }
+        sync_directory(&self.path)
+    }
+
+    pub(super) fn load_blob(&self, name: &str) -> Result<Option<File>, EngineError> {
+        let path = self.blob(name);
+        match File::open(&path) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(io_error("open", &path, &error)),
+        }
+    }
+
+    /// Upper case, as no file of RocksDB that it would ever clean up.
+    fn blob(&self, name: &str) -> PathBuf {
+        self.path.join(name.to_ascii_uppercase())
     }
 
     /// Bytes of all files in it.

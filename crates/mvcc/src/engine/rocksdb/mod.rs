@@ -7,6 +7,7 @@ mod options;
 mod read;
 mod torn;
 
+use std::io;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +19,7 @@ use ::rocksdb::{
 };
 use bytes::Bytes;
 
-use super::{Batch, Durability, Engine, EngineError, Family, Op, Read, Sizes};
+use super::{Batch, BlobWriter, Durability, Engine, EngineError, Family, Op, Read, Sizes};
 use directory::Directory;
 use errors::{engine_error, is_stall};
 use log::BackgroundError;
@@ -273,6 +274,14 @@ impl Engine for RocksDbEngine {
             // It does not say whether it succeeded.
             self.check_background()
         })
+    }
+
+    fn save_blob(&self, name: &str, write: &mut BlobWriter<'_>) -> Result<(), EngineError> {
+        self.directory.save_blob(name, write)
+    }
+
+    fn load_blob(&self, name: &str) -> Result<Option<Box<dyn io::Read + Send>>, EngineError> {
+        Ok(self.directory.load_blob(name)?.map(|file| Box::new(file) as Box<dyn io::Read + Send>))
     }
 
     fn sizes(&self) -> Result<Sizes, EngineError> {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
 use stentor_mvcc::engine::memory::{Disk, MemoryEngine};
-use stentor_mvcc::engine::{Batch, Durability, Engine, EngineError, Family, Read, Scan, Sizes};
+use stentor_mvcc::engine::{Batch, BlobWriter, Durability, Engine, EngineError, Family, Read, Scan, Sizes};
 use stentor_mvcc::{CompactionStep, Error, Options, Store};
 use stentor_proto::Revision;
 use stentor_proto::etcdserverpb::compare::TargetUnion;
@@ -78,6 +78,14 @@ impl Engine for Faulty {
 
     fn reclaim(&self, family: Family, to: Option<&[u8]>) -> Result<(), EngineError> {
         self.engine.reclaim(family, to)
+    }
+
+    fn save_blob(&self, name: &str, write: &mut BlobWriter<'_>) -> Result<(), EngineError> {
+        self.engine.save_blob(name, write)
+    }
+
+    fn load_blob(&self, name: &str) -> Result<Option<Box<dyn std::io::Read + Send>>, EngineError> {
+        self.engine.load_blob(name)
     }
 
     fn sizes(&self) -> Result<Sizes, EngineError> {

@@ -36,6 +36,8 @@ pub(crate) enum Step {
     Flush,
     /// Let the system make everything durable by itself, where that can be told to it.
     WriteBack,
+    /// Write the index to a checkpoint.
+    Checkpoint,
     Defragment,
     /// Put a copy made by a snapshot in the store's place.
     Replace,
@@ -67,7 +69,8 @@ fn step(rng: &mut StdRng) -> Step {
         70..=72 => Step::Hold,
         73..=75 => Step::Release,
         76..=77 => Step::Verify,
-        78..=86 => Step::Work(*[1, 1, 2, 3, 5, 1000].choose(rng).unwrap()),
+        78..=83 => Step::Work(*[1, 1, 2, 3, 5, 1000].choose(rng).unwrap()),
+        84..=86 => Step::Checkpoint,
         87 => Step::Flush,
         88..=89 => Step::WriteBack,
         90 => Step::Defragment,

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use prost::Message;
-use stentor_mvcc::engine::{Engine, Family};
-use stentor_mvcc::{ChangeId, LeaseId, Record, View};
+use stentor_mvcc::engine::memory::{Disk, MemoryEngine};
+use stentor_mvcc::engine::{Batch, Durability, Engine, Family};
+use stentor_mvcc::key_index::{Generation, KeyChange};
+use stentor_mvcc::{ChangeId, LeaseId, Options, Record, Store, View};
 use stentor_proto::etcdserverpb::{RangeRequest, RangeResponse, ResponseHeader};
 use stentor_proto::{EtcdError, Revision};
 
@@ -170,4 +172,31 @@ fn previous(record: &Record, model: &Model) -> Checked {
     };
     ensure!(right, "{record:?} names a wrong change before it; that was {earlier:?}");
     Ok(())
+}
+
+/// The index and the leases of a view are those of a store that is opened on the same entries, but
+/// without a checkpoint.
+pub(crate) fn same_as_without_checkpoint(view: &View, engine: &dyn Engine) -> Checked {
+    let mut batch = Batch::default();
+    for family in [Family::History, Family::Meta] {
+        for entry in engine.scan(family, &[], None).map_err(|e| e.to_string())? {
+            let (key, value) = entry.map_err(|e| e.to_string())?;
+            batch.put(family, key, value);
+        }
+    }
+    let copy = MemoryEngine::open(&Disk::new()).map_err(|e| e.to_string())?;
+    copy.write(batch, Durability::Synced).map_err(|e| e.to_string())?;
+    let copy = Store::open(copy, Options::default()).map_err(|e| e.to_string())?.view();
+    let (ours, theirs) = (index(view), index(&copy));
+    ensure!(ours == theirs, "with its checkpoint the index is {ours:#?}, without {theirs:#?}");
+    let attached =
+        |view: &View| view.leases().attached().map(|(key, id)| (key.clone(), id)).collect::<BTreeMap<_, _>>();
+    let (ours, theirs) = (attached(view), attached(&copy));
+    ensure!(ours == theirs, "with its checkpoint the leases have {ours:#?}, without {theirs:#?}");
+    Ok(())
+}
+
+/// Every key with its changes and generation.
+pub(crate) fn index(view: &View) -> Vec<(Vec<u8>, Vec<KeyChange>, Option<Generation>)> {
+    view.index().entries().map(|e| (e.key().to_vec(), e.changes().collect(), e.generation())).collect()
 }

@@ -73,6 +73,8 @@ pub(crate) struct World<P: Place> {
     working: bool,
     /// And the store was opened again since.
     interrupted: bool,
+    /// The revision of the last checkpoint, and the compacted revision then.
+    checkpoint: Option<(i64, i64)>,
     pub reached: Reached,
     /// Last: what is open on them is closed first.
     place: P,
@@ -96,6 +98,7 @@ impl<P: Place> World<P> {
             epoch: 0,
             working: false,
             interrupted: false,
+            checkpoint: None,
             reached: Reached::default(),
         };
         world.open()?;
@@ -156,6 +159,7 @@ impl<P: Place> World<P> {
                 Ok(())
             }
             Step::Defragment => self.store().defragment().map_err(|e| e.to_string()),
+            Step::Checkpoint => self.checkpoint(),
             Step::Replace => self.replace(),
             Step::Reopen => self.reopen(),
             Step::Crash { apply_again } => self.crash(*apply_again),
@@ -341,6 +345,30 @@ impl<P: Place> World<P> {
         Ok(())
     }
 
+    fn checkpoint(&mut self) -> Checked {
+        self.store().checkpoint_index().map_err(|e| format!("writing a checkpoint: {e}"))?;
+        self.checkpoint = Some((self.model.revision(), self.model.compacted));
+        // It is written when all it holds is durable.
+        self.durable = self.log.len() as u64;
+        ensure!(self.store().index_checkpoint().map(|r| r.get()) == Some(self.model.revision()), "it is not used");
+        Ok(())
+    }
+
+    /// An opened store has the index that it would have without its checkpoint.
+    fn check_checkpoint(&mut self) -> Checked {
+        let used = self.store().index_checkpoint().map(|r| r.get());
+        let usable = self.checkpoint.filter(|(at, _)| self.model.compacted <= at + 1).map(|(at, _)| at);
+        ensure!(used == usable, "the checkpoint at {used:?} was used, not the one at {usable:?}");
+        self.reached.note_if(self.checkpoint.is_some() && used.is_none(), "checkpoint overtaken by a compaction");
+        let Some(used) = used else { return Ok(()) };
+        verify::same_as_without_checkpoint(&self.store().view(), self.engine())?;
+        self.reached.note("opened from a checkpoint");
+        self.reached.note_if(used < self.model.revision(), "opened from a checkpoint and changes after it");
+        let trimmed = self.checkpoint.is_some_and(|(_, compacted)| compacted < self.model.compacted);
+        self.reached.note_if(trimmed, "opened from a checkpoint, trimmed by a later compaction");
+        Ok(())
+    }
+
     /// Puts a copy in the store's place, made by a snapshot.
     fn replace(&mut self) -> Checked {
         let mut snapshot = self.store().snapshot("test").map_err(|e| e.to_string())?;
@@ -357,6 +385,7 @@ impl<P: Place> World<P> {
         self.reached.note_if(less, "snapshot left space work out");
         self.store().replace(engine.clone()).map_err(|e| format!("replacing: {e}"))?;
         self.engine = Some(engine);
+        self.checkpoint = None;
         self.replaced_places.push(std::mem::replace(&mut self.place, place));
         self.durable = self.log.len() as u64;
         (self.working, self.interrupted) = (false, false);
@@ -375,6 +404,7 @@ impl<P: Place> World<P> {
         self.open()?;
         self.durable = self.log.len() as u64;
         self.reached.note("reopened");
+        self.check_checkpoint()?;
         self.verify()
     }
 
@@ -392,6 +422,9 @@ impl<P: Place> World<P> {
         ensure!(*at == index, "a crash left part of a group: {index}");
         self.model = model.clone();
         self.durable = index;
+        self.check_checkpoint()?;
+        let outlived = index < before && self.store().index_checkpoint().is_some();
+        self.reached.note_if(outlived, "checkpoint outlived a crash that lost entries");
         self.verify()?;
         if apply_again {
             for (entry, outcome) in lost {
