@@ -356,6 +356,12 @@ impl Store {
         Ok(self.published.load().engine.flush()?)
     }
 
+    /// Ends long work of the engine soon and unfinished, before the process ends. Nothing may be written
+    /// after it.
+    pub fn interrupt(&self) {
+        self.published.load().engine.interrupt();
+    }
+
     /// Gives the space of everything deleted back to the system: etcd's defragmentation. Reads and
     /// writes go on meanwhile.
     ///

@@ -52,6 +52,8 @@ async fn work(node: &Arc<Node>, stop: &CancellationToken) {
                     _ = compactions.changed() => continue,
                 }
             }
+            // The engine was interrupted for the stop.
+            Err(_) if stop.is_cancelled() => return,
             Err(error) => {
                 error!(%error, "compaction could not go on");
                 node.compaction_stopped(ProposeError::Store(error));

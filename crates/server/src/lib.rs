@@ -23,6 +23,7 @@ mod services;
 
 // A write's way, from the service to the store and back; and what else the core does.
 pub mod apply;
+mod checkpoints;
 mod compactor;
 mod lessor;
 pub mod log_entry;

@@ -15,12 +15,12 @@ use tracing::{info, warn};
 
 use crate::apply::{self, Limits, ProposeError, Proposer, WriteHealth};
 use crate::config::Config;
-use crate::environment::{Environment, Worker};
+use crate::environment::{Environment, Worker, Workers};
 use crate::lessor::Lessor;
 use crate::metrics::Metrics;
 use crate::quota::SpaceQuota;
 use crate::reads::ReadAdmission;
-use crate::{compactor, quota};
+use crate::{checkpoints, compactor, quota};
 
 /// etcd lets a write or linearizable read take this long, and two election timeouts.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
@@ -100,13 +100,18 @@ struct SpaceWork {
 
 /// What a node runs beside its callers; ends when its token is cancelled.
 pub struct Running {
-    workers: Vec<Worker>,
+    store: Arc<Store>,
+    /// Applies what was accepted, then ends.
+    applier: Worker,
+    others: Vec<Worker>,
 }
 
 impl Running {
-    /// Waits until all work has ended.
+    /// Waits until all work has ended: first what writes, then, cut short, what only tidies up.
     pub async fn ended(self) {
-        for worker in self.workers {
+        self.applier.ended().await;
+        self.store.interrupt();
+        for worker in self.others {
             worker.ended().await;
         }
     }
@@ -143,7 +148,7 @@ impl Node {
         let node = Arc::new(Node {
             compactions: watch::Sender::new(view.compacted().unwrap_or_default()),
             space_work: watch::Sender::new(SpaceWork { finished: store.compaction_finished(), obstacle: None }),
-            reads: ReadAdmission::new(),
+            reads: ReadAdmission::new(config.max_answer_bytes),
             store,
             metrics,
             settings,
@@ -157,11 +162,13 @@ impl Node {
         let workers = environment.workers;
         let automatic = compactor::run_automatic(node.clone(), config.auto_compaction, stop.clone());
         let running = Running {
-            workers: vec![
-                workers.spawn("apply", applier.run(stop.clone()))?,
+            store: node.store.clone(),
+            applier: workers.spawn("apply", applier.run(stop.clone()))?,
+            others: vec![
                 workers.spawn("compaction", compactor::run(node.clone(), stop.clone()))?,
-                crate::environment::Workers::Tasks.spawn("auto-compaction", automatic)?,
-                crate::environment::Workers::Tasks.spawn("leases", lessor.run(proposer, environment, stop.clone()))?,
+                workers.spawn("checkpoints", checkpoints::run(node.store.clone(), stop.clone()))?,
+                Workers::Tasks.spawn("auto-compaction", automatic)?,
+                Workers::Tasks.spawn("leases", lessor.run(proposer, environment, stop.clone()))?,
             ],
         };
         Ok((node, running))

@@ -151,6 +151,10 @@ pub trait Engine: Read + 'static {
     /// What was last kept under a name.
     fn load_blob(&self, name: &str) -> Result<Option<Box<dyn io::Read + Send>>, EngineError>;
 
+    /// Ends long work, such as [`Engine::reclaim`], soon and unfinished: the process is about to end, and
+    /// nothing is written any more.
+    fn interrupt(&self) {}
+
     /// What it takes now.
     fn sizes(&self) -> Result<Sizes, EngineError>;
 }

@@ -284,6 +284,10 @@ impl Engine for RocksDbEngine {
         Ok(self.directory.load_blob(name)?.map(|file| Box::new(file) as Box<dyn io::Read + Send>))
     }
 
+    fn interrupt(&self) {
+        self.db.cancel_all_background_work(false);
+    }
+
     fn sizes(&self) -> Result<Sizes, EngineError> {
         // With a log, what is in memory is in a file too.
         let memory = if self.log { 0 } else { self.sum(SIZE_ALL_MEM_TABLES)? };

@@ -1,0 +1,36 @@
+//! Writes the key index to disk now and then, so that a restart need not read all of history.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stentor_mvcc::Store;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+/// How often to look whether a checkpoint is worth its writing.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// After an error the next try waits this long: a full disk doesn't empty by asking.
+const REST_AFTER_ERROR: Duration = Duration::from_secs(60);
+
+/// Writes checkpoints until stopped. Each is written from a view of the index, beside reads and writes.
+pub(crate) async fn run(store: Arc<Store>, stop: CancellationToken) {
+    let mut ticks = interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        if !store.wants_index_checkpoint() {
+            continue;
+        }
+        match store.checkpoint_index() {
+            Ok(()) => debug!(revision = store.view().revision().get(), "the key index is on disk"),
+            Err(error) => {
+                // Only the next start is slower for it.
+                warn!(%error, "the key index could not be written");
+                if stop.run_until_cancelled(tokio::time::sleep(REST_AFTER_ERROR)).await.is_none() {
+                    return;
+                }
+            }
+        }
+    }
+}
