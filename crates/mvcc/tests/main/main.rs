@@ -4,6 +4,8 @@
 
 mod checkpoints;
 mod failures;
+#[cfg(feature = "rocksdb")]
+mod formats;
 mod model;
 mod places;
 mod property;

@@ -78,9 +78,9 @@ impl Directory {
         }
     }
 
-    /// Upper case, as no file of RocksDB that it would ever clean up.
+    /// Named as no file of RocksDB is, which cleans up among its own.
     fn blob(&self, name: &str) -> PathBuf {
-        self.path.join(name.to_ascii_uppercase())
+        self.path.join(format!("STENTOR-{}", name.to_ascii_uppercase()))
     }
 
     /// Bytes of all files in it.
