@@ -220,7 +220,8 @@ mod tests {
         }
         let (view, header) = (store.view(), ResponseHeader::default());
         let all = RangeRequest { key: "k".into(), range_end: "l".into(), ..Default::default() };
-        for request in [all.clone(), RangeRequest { limit: 50, ..all.clone() }, RangeRequest { sort_order: 2, ..all.clone() }]
+        for request in
+            [all.clone(), RangeRequest { limit: 50, ..all.clone() }, RangeRequest { sort_order: 2, ..all.clone() }]
         {
             let whole = view.range_encoded(&request, &header, 0).unwrap();
             let within = |max| view.range_encoded_within(&request, &header, 0, max).unwrap();

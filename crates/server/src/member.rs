@@ -157,9 +157,11 @@ impl Probe for MemberProbe {
     }
 
     fn measure(&self) {
+        let metrics = &self.node.metrics;
+        metrics.server.answer_bytes_in_flight.set(self.node.answer_bytes_in_flight() as i64);
         // A size that can't be had stays what it was.
         if let Ok(sizes) = self.node.store.sizes() {
-            self.node.metrics.mvcc.db_total_size_in_bytes.set(sizes.total as i64);
+            metrics.mvcc.db_total_size_in_bytes.set(sizes.total as i64);
         }
     }
 }

@@ -204,6 +204,11 @@ impl Node {
         self.settings.quota.bytes()
     }
 
+    /// Bytes held by large answers on their way to clients.
+    pub fn answer_bytes_in_flight(&self) -> u64 {
+        self.reads.in_flight_bytes()
+    }
+
     /// Proposes a write whose form was checked.
     ///
     /// # Errors

@@ -11,14 +11,16 @@ use stentor_proto::etcdserverpb::request_op::Request;
 use stentor_proto::etcdserverpb::{DeleteRangeRequest, RangeRequest, RequestOp, TxnRequest};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Bytes that answers in flight may hold.
-pub const ANSWER_BYTES: u64 = 512 << 20;
+use crate::environment::{Stopping, Workers};
 
 /// Reads of no more than this are served at once and in place.
 pub const SMALL_BYTES: u64 = 64 << 10;
 
 /// The budget is counted in units, since a semaphore's permits are.
 const UNIT_BYTES: u64 = 4 << 10;
+
+/// Large reads that are carried out at a time, per core.
+const READERS_PER_CORE: usize = 2;
 
 /// What a pair takes in an answer beside its key and value.
 const PAIR_OVERHEAD: u64 = 64;
@@ -27,39 +29,77 @@ const PAIR_OVERHEAD: u64 = 64;
 #[derive(Clone, Debug)]
 pub struct ReadAdmission {
     units: Arc<Semaphore>,
+    /// All there are.
+    most: u32,
+    readers: Arc<Semaphore>,
 }
 
 /// A part of the budget, free again when dropped.
 #[derive(Debug)]
 pub struct Admitted {
-    _units: Option<OwnedSemaphorePermit>,
+    bytes: u64,
+    units: Option<OwnedSemaphorePermit>,
+}
+
+impl Admitted {
+    /// How large the answer may become; the whole budget is without bound, since an answer that is larger
+    /// has to be given too.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether it takes anything of the budget.
+    pub(crate) fn is_share(&self) -> bool {
+        self.units.is_some()
+    }
 }
 
 impl ReadAdmission {
-    /// The whole budget, free.
-    pub fn new() -> ReadAdmission {
-        ReadAdmission { units: Arc::new(Semaphore::new((ANSWER_BYTES / UNIT_BYTES) as usize)) }
+    /// A budget of so many bytes, free.
+    pub fn new(bytes: u64) -> ReadAdmission {
+        let most = u32::try_from(bytes / UNIT_BYTES).unwrap_or(u32::MAX).max(1);
+        let readers = std::thread::available_parallelism().map_or(1, usize::from) * READERS_PER_CORE;
+        ReadAdmission {
+            units: Arc::new(Semaphore::new(most as usize)),
+            most,
+            readers: Arc::new(Semaphore::new(readers)),
+        }
     }
 
     /// Waits for room for an answer of about `bytes`. A larger one than the budget gets it all, alone.
     pub async fn admit(&self, bytes: u64) -> Admitted {
         if bytes <= SMALL_BYTES {
-            return Admitted { _units: None };
+            return Admitted { bytes: SMALL_BYTES, units: None };
         }
-        let units = bytes.div_ceil(UNIT_BYTES).min(ANSWER_BYTES / UNIT_BYTES) as u32;
+        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX).min(self.most);
+        let bytes = if units == self.most { u64::MAX } else { u64::from(units) * UNIT_BYTES };
         // The semaphore is never closed.
-        Admitted { _units: self.units.clone().acquire_many_owned(units).await.ok() }
+        Admitted { bytes, units: self.units.clone().acquire_many_owned(units).await.ok() }
     }
 
     /// Bytes in flight now.
     pub fn in_flight_bytes(&self) -> u64 {
-        ANSWER_BYTES - self.units.available_permits() as u64 * UNIT_BYTES
+        (self.most as usize).saturating_sub(self.units.available_permits()) as u64 * UNIT_BYTES
     }
-}
 
-impl Default for ReadAdmission {
-    fn default() -> ReadAdmission {
-        ReadAdmission::new()
+    /// Runs a large read where it may block. Few run at a time: writes, leases and small reads need the
+    /// processor too.
+    ///
+    /// # Errors
+    /// The server is stopping.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        workers: Workers,
+        read: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Stopping> {
+        let reader = self.readers.clone().acquire_owned().await.map_err(|_| Stopping)?;
+        workers
+            .blocking(move || {
+                // Until the read has ended, which it does though its caller be gone.
+                let _reader = reader;
+                read()
+            })
+            .await
     }
 }
 

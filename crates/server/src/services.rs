@@ -63,15 +63,16 @@ pub(crate) fn routes(
     // In the place of the stub's own: answers that may be large.
     let kv = KvService::new(node.clone());
     macro_rules! raw {
-        ($handle:ident) => {{
+        ($serve:ident, $handle:ident) => {{
             let kv = kv.clone();
-            axum::routing::post(async move |request| raw::serve(limit, request, async |m| kv.$handle(m).await).await)
+            axum::routing::post(async move |request| raw::$serve(limit, request, async |m| kv.$handle(m).await).await)
         }};
     }
     let router = routes
         .into_axum_router()
-        .route("/etcdserverpb.KV/Range", raw!(range_answer))
-        .route("/etcdserverpb.KV/Txn", raw!(txn_answer))
-        .route("/etcdserverpb.KV/DeleteRange", raw!(delete_answer));
+        .route("/etcdserverpb.KV/Range", raw!(serve, range_answer))
+        .route("/etcdserverpb.KV/RangeStream", raw!(serve_stream, range_stream_answers))
+        .route("/etcdserverpb.KV/Txn", raw!(serve, txn_answer))
+        .route("/etcdserverpb.KV/DeleteRange", raw!(serve, delete_answer));
     Ok((Routes::from(router), reporter))
 }

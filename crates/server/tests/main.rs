@@ -4,6 +4,7 @@
 mod harness;
 mod serving;
 
+mod answers;
 mod failures;
 mod kv;
 mod leases;

@@ -57,6 +57,7 @@ pub(crate) fn build(values: &Values, warnings: &mut Vec<String>) -> Result<Confi
         },
         max_txn_ops: bounded(values, "max-txn-ops")?,
         max_request_bytes: bounded(values, "max-request-bytes")?,
+        max_answer_bytes: bounded(values, "stentor-max-answer-bytes")?,
         max_concurrent_streams: bounded(values, "max-concurrent-streams")?,
         keepalive: keepalive(values),
         auto_compaction: auto_compaction(values)?,

@@ -255,6 +255,7 @@ pub(crate) const FLAGS: &[Flag] = &[
     row(UnsafeGroup, Acts, Bool, "unsafe-no-fsync", "false", "do not wait for the disk: a crash loses acknowledged writes"),
 
     row(Group::Own, Acts, Text, "stentor-cluster-id", "", "id of a new cluster, decimal or 0x hex; random when not given"),
+    row(Group::Own, Acts, Uint, "stentor-max-answer-bytes", "536870912", "bytes that large answers on their way may hold together; further large reads wait"),
     row(Group::Own, Acts, Text, "stentor-member-id", "", "id of a new member, decimal or 0x hex; random when not given"),
 ];
 

@@ -78,6 +78,8 @@ pub struct Config {
     pub max_txn_ops: usize,
     /// Bytes of the largest write accepted.
     pub max_request_bytes: usize,
+    /// Bytes that large answers on their way to clients may hold together.
+    pub max_answer_bytes: u64,
     /// Streams a client may have open at a time on one connection.
     pub max_concurrent_streams: u32,
     /// How connections are kept alive.

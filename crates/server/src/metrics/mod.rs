@@ -77,6 +77,8 @@ pub struct ServerMetrics {
     pub quota_backend_bytes: Gauge,
     /// Ours: bytes left below the quota; an alert on it comes before the writes are refused.
     pub quota_bytes_left: Gauge,
+    /// Ours: what large answers on their way to clients hold, when last measured.
+    pub answer_bytes_in_flight: Gauge,
     /// Ours: clients' connections.
     pub connections: Gauge,
     id: Family<[(&'static str, String); 1], Gauge>,
@@ -199,6 +201,11 @@ fn server(registry: &mut Registry) -> ServerMetrics {
     s.add(&metrics.id, "id", "The id of this member, in hexadecimal");
     registry.register("etcd_debugging_server_lease_expired", "Leases expired", metrics.lease_expired.clone());
     registry.register("stentor_quota_bytes_left", "Bytes left below the space quota", metrics.quota_bytes_left.clone());
+    registry.register(
+        "stentor_answer_bytes_in_flight",
+        "Bytes held by large answers on their way to clients",
+        metrics.answer_bytes_in_flight.clone(),
+    );
     registry.register("stentor_client_connections", "Open connections of clients", metrics.connections.clone());
     metrics
 }

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use futures::Stream;
+use futures::{Stream, StreamExt as _};
 use prost::Message;
 use stentor_mvcc::{Answer, check, txn};
 use stentor_proto::EtcdError;
@@ -36,6 +36,16 @@ impl KvService {
     /// Reads a range, as the encoded answer.
     pub(crate) async fn range_answer(&self, request: RangeRequest) -> Result<raw::Answer, Status> {
         range::read(&self.node, &request).await
+    }
+
+    /// Reads a range in chunks, each as the encoded answer.
+    pub(crate) async fn range_stream_answers(&self, request: RangeRequest) -> Result<raw::Answers, Status> {
+        check::range(&request)?;
+        range_stream::check(&request)?;
+        self.node.metrics.mvcc.range.inc();
+        let view = self.node.read(request.serializable).await.map_err(of_propose)?;
+        let chunks = range_stream::Chunks::begin(self.node.clone(), request, &view).map_err(of_store)?;
+        Ok(chunks.stream().boxed())
     }
 
     /// Runs a transaction, and holds the answer's share of the budget for large ones.
@@ -95,7 +105,7 @@ impl KvService {
         if !is_large && request.compare.iter().all(|c| c.range_end.is_empty()) {
             return view.txn(&request).map_err(of_store);
         }
-        let read = self.node.environment.workers.blocking(move || view.txn(&request));
+        let read = self.node.reads.run(self.node.environment.workers, move || view.txn(&request));
         read.await.map_err(of_stopping)?.map_err(of_store)
     }
 
@@ -120,13 +130,12 @@ impl Kv for KvService {
     type RangeStreamStream = Pin<Box<dyn Stream<Item = Result<RangeStreamResponse, Status>> + Send>>;
 
     async fn range_stream(&self, request: Request<RangeRequest>) -> Result<Response<Self::RangeStreamStream>, Status> {
-        let request = request.into_inner();
-        check::range(&request)?;
-        range_stream::check(&request)?;
-        self.node.metrics.mvcc.range.inc();
-        let view = self.node.read(request.serializable).await.map_err(of_propose)?;
-        let chunks = range_stream::Chunks::begin(self.node.clone(), request, &view).map_err(of_store)?;
-        Ok(Response::new(Box::pin(chunks.stream())))
+        let answers = self.range_stream_answers(request.into_inner()).await?;
+        let responses = answers.map(|answer| {
+            let response = RangeStreamResponse::decode(&answer?.message[..]);
+            response.map_err(|e| Status::internal(e.to_string()))
+        });
+        Ok(Response::new(Box::pin(responses)))
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {

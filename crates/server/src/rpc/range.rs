@@ -11,22 +11,39 @@ use super::status::{of_propose, of_stopping, of_store};
 use crate::node::Node;
 use crate::reads::{self, SMALL_BYTES};
 
+/// How much more an answer is admitted with that was larger than expected.
+const GROWTH: u64 = 4;
+
+/// At most so much is reserved for an answer before it is known.
+const MAX_RESERVED: usize = 64 << 20;
+
 /// Reads a range, as the encoded `RangeResponse`.
 pub(super) async fn read(node: &Arc<Node>, request: &RangeRequest) -> Result<Answer, Status> {
     check::range(request)?;
     node.metrics.mvcc.range.inc();
     let view = node.read(request.serializable).await.map_err(of_propose)?;
     let header = node.header_without_revision();
-    let bytes = reads::estimate(&view, request);
+    let mut bytes = reads::estimate(&view, request);
     if bytes <= SMALL_BYTES {
-        let message = view.range_encoded(request, &header, 512).map_err(of_store)?;
-        return Ok(Answer::new(message, None));
+        let small = view.range_encoded_within(request, &header, 512, SMALL_BYTES as usize).map_err(of_store)?;
+        if let Some(message) = small {
+            return Ok(Answer::new(message, None));
+        }
+        bytes = SMALL_BYTES * GROWTH;
     }
     // The view is taken anew after the wait, so that waiting holds nothing; it is only newer.
     drop(view);
-    let admitted = node.reads.admit(bytes).await;
-    let (view, request) = (node.store.view(), request.clone());
-    let read = move || view.range_encoded(&request, &header, bytes.min(reads::ANSWER_BYTES) as usize);
-    let message = node.environment.workers.blocking(read).await.map_err(of_stopping)?.map_err(of_store)?;
-    Ok(Answer::new(message, Some(admitted)))
+    loop {
+        let admitted = node.reads.admit(bytes).await;
+        let max_bytes = usize::try_from(admitted.bytes()).unwrap_or(usize::MAX);
+        let (view, request) = (node.store.view(), request.clone());
+        let reserved = usize::try_from(bytes).unwrap_or(usize::MAX).min(MAX_RESERVED);
+        let read = move || view.range_encoded_within(&request, &header, reserved, max_bytes);
+        let read = node.reads.run(node.environment.workers, read).await.map_err(of_stopping)?;
+        match read.map_err(of_store)? {
+            Some(message) => return Ok(Answer::new(message, Some(admitted))),
+            // The pairs of this range are larger than those of the store are on average.
+            None => bytes = bytes.saturating_mul(GROWTH),
+        }
+    }
 }

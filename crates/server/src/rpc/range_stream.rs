@@ -5,21 +5,26 @@ use std::sync::Arc;
 use async_stream::try_stream;
 use futures::Stream;
 use prost::Message;
-use stentor_mvcc::{Error, RangeResult, View};
+use prost::encoding::encode_varint;
+use stentor_mvcc::{EncodedPairs, Error, View};
 use stentor_proto::etcdserverpb::range_request::{SortOrder, SortTarget};
-use stentor_proto::etcdserverpb::{RangeRequest, RangeResponse, RangeStreamResponse};
+use stentor_proto::etcdserverpb::{RangeRequest, RangeResponse};
 use stentor_proto::{EtcdError, Revision};
 use tonic::Status;
 
+use super::raw::Answer;
 use super::status::{of_stopping, of_store};
 use crate::node::Node;
-use crate::reads;
+use crate::reads::{self, Admitted, SMALL_BYTES};
 
 /// Keys of the first chunk: whoever lists wants to begin early.
 const FIRST_KEYS: i64 = 10;
 
 /// Most keys of a chunk, whatever their size.
 const MAX_KEYS: i64 = 10_000;
+
+/// Field 1 of a `RangeStreamResponse`: its `RangeResponse`.
+const RESPONSE_TAG: u8 = 1 << 3 | 2;
 
 /// Refuses what can't be streamed in key order.
 pub(super) fn check(request: &RangeRequest) -> Result<(), Status> {
@@ -53,6 +58,12 @@ pub(super) struct Chunks {
     keys: i64,
 }
 
+/// Pairs of one chunk, as fields of a `RangeResponse`.
+struct Chunk {
+    pairs: EncodedPairs,
+    admitted: Admitted,
+}
+
 impl Chunks {
     pub(super) fn begin(node: Arc<Node>, mut request: RangeRequest, view: &View) -> Result<Chunks, Error> {
         // Also tells whether the revision can be read.
@@ -66,11 +77,12 @@ impl Chunks {
         Ok(Chunks { node, rest: request, limit, count, current, keys: FIRST_KEYS })
     }
 
-    pub(super) fn stream(mut self) -> impl Stream<Item = Result<RangeStreamResponse, Status>> + Send {
+    /// Each chunk as the encoded `RangeStreamResponse`, with its share of the budget.
+    pub(super) fn stream(mut self) -> impl Stream<Item = Result<Answer, Status>> + Send {
         try_stream! {
             loop {
-                let (response, is_last) = self.next().await?;
-                yield RangeStreamResponse { range_response: Some(response) };
+                let (answer, is_last) = self.next().await?;
+                yield answer;
                 if is_last {
                     break;
                 }
@@ -79,42 +91,66 @@ impl Chunks {
     }
 
     /// The next chunk, and whether it is the last.
-    async fn next(&mut self) -> Result<(RangeResponse, bool), Status> {
+    async fn next(&mut self) -> Result<(Answer, bool), Status> {
         if self.rest.count_only {
-            return Ok((self.last(Vec::new(), false), true));
+            return Ok((self.answer(&[], Some(false), None), true));
         }
         let wanted = self.limit.map_or(self.keys, |left| left.min(self.keys));
-        let result = self.read(RangeRequest { limit: wanted, ..self.rest.clone() }).await?;
+        let Chunk { pairs, admitted } = self.read(RangeRequest { limit: wanted, ..self.rest.clone() }).await?;
         if let Some(left) = &mut self.limit {
-            *left -= result.kvs.len() as i64;
+            *left -= pairs.keys as i64;
         }
-        let is_last = !result.more || self.limit == Some(0);
-        if is_last {
-            return Ok((self.last(result.kvs, result.more), true));
+        let is_last = !pairs.more || self.limit == Some(0);
+        let answer = self.answer(&pairs.bytes, is_last.then_some(pairs.more), Some(admitted));
+        self.adapt(pairs.bytes.len());
+        if let Some(key) = pairs.last_key {
+            self.rest.key = [&key[..], b"\0"].concat().into();
         }
-        if let Some(pair) = result.kvs.last() {
-            self.rest.key = [&pair.key[..], b"\0"].concat().into();
-        }
-        let response = RangeResponse { header: None, kvs: result.kvs, more: false, count: 0 };
-        self.adapt(response.encoded_len());
-        Ok((response, false))
+        Ok((answer, is_last))
     }
 
-    async fn read(&self, request: RangeRequest) -> Result<RangeResult, Status> {
+    async fn read(&self, request: RangeRequest) -> Result<Chunk, Status> {
         // Taken anew for each chunk: a slow client must not hold up compaction.
         let view = self.node.store.view();
-        let bytes = reads::estimate(&view, &request);
-        let _admitted = self.node.reads.admit(bytes).await;
-        let read = self.node.environment.workers.blocking(move || view.range(&request));
-        read.await.map_err(of_stopping)?.map_err(|error| match error {
+        // Whatever the estimate, a chunk ends where its share does.
+        let bytes = reads::estimate(&view, &request).min(self.node.settings.max_request_bytes as u64);
+        let of_read = |error| match error {
             // A stream that has begun can't be ahead of the store; a restored store can be behind it.
             Error::Refused(EtcdError::FutureRev) => EtcdError::Compacted.into(),
             error => of_store(error),
-        })
+        };
+        if bytes <= SMALL_BYTES {
+            let pairs = read_pairs(&view, &request, SMALL_BYTES as usize).map_err(of_read)?;
+            // One pair may be larger; it is in memory already.
+            let admitted = self.node.reads.admit(pairs.bytes.len() as u64).await;
+            return Ok(Chunk { pairs, admitted });
+        }
+        drop(view);
+        let admitted = self.node.reads.admit(bytes).await;
+        let view = self.node.store.view();
+        let max_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let read = move || read_pairs(&view, &request, max_bytes);
+        let pairs = self.node.reads.run(self.node.environment.workers, read).await.map_err(of_stopping)?;
+        Ok(Chunk { pairs: pairs.map_err(of_read)?, admitted })
     }
 
-    fn last(&self, kvs: Vec<stentor_proto::mvccpb::KeyValue>, more: bool) -> RangeResponse {
-        RangeResponse { header: Some(self.node.header(self.current)), kvs, more, count: self.count }
+    /// A chunk; the last one also says who answers, how many keys there are and whether there are more.
+    fn answer(&self, pairs: &[u8], more: Option<bool>, admitted: Option<Admitted>) -> Answer {
+        let last = more.map(|more| RangeResponse {
+            header: Some(self.node.header(self.current)),
+            kvs: Vec::new(),
+            more,
+            count: self.count,
+        });
+        let last = last.map_or_else(Vec::new, |last| last.encode_to_vec());
+        let length = pairs.len() + last.len();
+        let mut message = Vec::with_capacity(length + 8);
+        message.push(RESPONSE_TAG);
+        encode_varint(length as u64, &mut message);
+        // Messages are joined by joining their bytes.
+        message.extend_from_slice(pairs);
+        message.extend_from_slice(&last);
+        Answer::new(message, admitted)
     }
 
     /// Doubles or halves the next chunk, towards the size of the largest request.
@@ -126,4 +162,16 @@ impl Chunks {
             self.keys = (self.keys * 2).min(MAX_KEYS);
         }
     }
+}
+
+/// The first pairs of what is left.
+fn read_pairs(view: &View, request: &RangeRequest, max_bytes: usize) -> Result<EncodedPairs, Error> {
+    if !request.keys_only {
+        return view.first_pairs_encoded(request, max_bytes);
+    }
+    let result = view.range(request)?;
+    let last_key = result.kvs.last().map(|pair| pair.key.clone());
+    let (keys, more) = (result.kvs.len(), result.more);
+    let bytes = RangeResponse { kvs: result.kvs, ..RangeResponse::default() }.encode_to_vec();
+    Ok(EncodedPairs { bytes, keys, last_key, more })
 }

@@ -6,11 +6,12 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::Body;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use futures::stream::BoxStream;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, Limited};
@@ -38,8 +39,24 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn new(message: Vec<u8>, admitted: Option<Admitted>) -> Answer {
-        Answer { message, admitted }
+        Answer { message, admitted: admitted.filter(Admitted::is_share) }
     }
+}
+
+/// The answers of a call that streams them; each is asked for when the one before was taken.
+pub(crate) type Answers = BoxStream<'static, Result<Answer, Status>>;
+
+/// Serves one call of a method with one request and a stream of answers.
+pub(crate) async fn serve_stream<M: Message + Default>(
+    message_limit: usize,
+    request: Request<Body>,
+    handle: impl AsyncFnOnce(M) -> Result<Answers, Status>,
+) -> Response<Body> {
+    let answers = async {
+        let message = read_message(request.into_body(), message_limit).await?;
+        handle(message).await
+    };
+    respond(answers.await.map(|answers| AnswerBody { current: None, answers: Some(answers), trailers: true }))
 }
 
 /// Serves one call of a method with one request and one answer.
@@ -52,9 +69,13 @@ pub(crate) async fn serve<M: Message + Default>(
         let message = read_message(request.into_body(), message_limit).await?;
         handle(message).await
     };
-    match answer.await {
-        Ok(answer) => {
-            let mut response = Response::new(Body::new(AnswerBody::new(answer)));
+    respond(answer.await.map(AnswerBody::new))
+}
+
+fn respond(body: Result<AnswerBody, Status>) -> Response<Body> {
+    match body {
+        Ok(body) => {
+            let mut response = Response::new(Body::new(body));
             let headers = response.headers_mut();
             headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
             response
@@ -110,11 +131,18 @@ fn too_large(length: usize, limit: usize) -> Status {
     Status::resource_exhausted(format!("grpc: received message larger than max ({length} vs. {limit})"))
 }
 
-/// An answer on its way: the message with its prefix, then the trailers.
+/// What a call is answered: messages, each with its prefix, then the trailers.
 struct AnswerBody {
+    current: Option<Outgoing>,
+    /// Those that follow.
+    answers: Option<Answers>,
+    trailers: bool,
+}
+
+/// A message on its way.
+struct Outgoing {
     prefix: Option<Bytes>,
     rest: Rest,
-    trailers: bool,
 }
 
 /// What is left of the message.
@@ -137,7 +165,30 @@ struct LargeState {
 }
 
 impl AnswerBody {
-    fn new(Answer { message, admitted }: Answer) -> AnswerBody {
+    fn new(answer: Answer) -> AnswerBody {
+        AnswerBody { current: Some(Outgoing::new(answer)), answers: None, trailers: true }
+    }
+
+    /// The last frame, once: how the call went.
+    fn end(&mut self, status: Option<Status>) -> Option<Frame<Bytes>> {
+        self.answers = None;
+        if !std::mem::take(&mut self.trailers) {
+            return None;
+        }
+        let mut trailers = HeaderMap::new();
+        match status {
+            None => {
+                trailers.insert("grpc-status", HeaderValue::from_static("0"));
+            }
+            // A status that is no header would have to be made so by us, and none is.
+            Some(status) => drop(status.add_header(&mut trailers)),
+        }
+        Some(Frame::trailers(trailers))
+    }
+}
+
+impl Outgoing {
+    fn new(Answer { message, admitted }: Answer) -> Outgoing {
         let mut prefix = BytesMut::with_capacity(PREFIX_BYTES);
         prefix.put_u8(0);
         // A message beyond 4 GiB can't be framed; the budget for answers is far below.
@@ -152,21 +203,35 @@ impl AnswerBody {
                 Rest::Large(large)
             }
         };
-        AnswerBody { prefix: Some(prefix.freeze()), rest, trailers: true }
+        Outgoing { prefix: Some(prefix.freeze()), rest }
     }
 
-    /// The next slice; `None` at the end.
-    fn slice(&mut self) -> Result<Option<Bytes>, Status> {
-        let next = |rest: &mut Bytes| (!rest.is_empty()).then(|| rest.split_to(rest.len().min(SLICE_BYTES)));
+    /// The next piece; `None` at the end.
+    fn next(&mut self) -> Result<Option<Bytes>, h2::Error> {
+        let prefix = self.prefix.take();
+        if let (Some(prefix), Rest::Small(rest)) = (&prefix, &mut self.rest)
+            && rest.len() <= SLICE_BYTES
+        {
+            // A small answer is one frame.
+            let mut whole = BytesMut::with_capacity(PREFIX_BYTES + rest.len());
+            whole.extend_from_slice(prefix);
+            whole.extend_from_slice(&std::mem::take(rest));
+            return Ok(Some(whole.freeze()));
+        }
+        if prefix.is_some() {
+            return Ok(prefix);
+        }
+        let slice = |rest: &mut Bytes| (!rest.is_empty()).then(|| rest.split_to(rest.len().min(SLICE_BYTES)));
         match &mut self.rest {
-            Rest::Small(rest) => Ok(next(rest)),
+            Rest::Small(rest) => Ok(slice(rest)),
             Rest::Large(large) => {
                 let mut state = large.state.lock();
                 if state.cut {
-                    return Err(Status::resource_exhausted("the answer was not taken in time"));
+                    // gRPC's clients read this as "resource exhausted".
+                    return Err(h2::Reason::ENHANCE_YOUR_CALM.into());
                 }
                 state.moved = true;
-                Ok(next(&mut state.rest))
+                Ok(slice(&mut state.rest))
             }
         }
     }
@@ -189,34 +254,28 @@ async fn cut_when_stalled(large: Weak<Large>) {
 
 impl http_body::Body for AnswerBody {
     type Data = Bytes;
-    type Error = Status;
+    type Error = h2::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
         let this = self.get_mut();
-        let prefix = this.prefix.take();
-        if let (Some(prefix), Rest::Small(rest)) = (&prefix, &mut this.rest)
-            && rest.len() <= SLICE_BYTES
-        {
-            // A small answer is one frame.
-            let mut whole = BytesMut::with_capacity(PREFIX_BYTES + rest.len());
-            whole.extend_from_slice(prefix);
-            whole.extend_from_slice(&std::mem::take(rest));
-            return Poll::Ready(Some(Ok(Frame::data(whole.freeze()))));
+        loop {
+            if let Some(current) = &mut this.current {
+                match current.next() {
+                    Err(error) => return Poll::Ready(Some(Err(error))),
+                    Ok(Some(piece)) => return Poll::Ready(Some(Ok(Frame::data(piece)))),
+                    // Its share is given back before the next is waited for.
+                    Ok(None) => this.current = None,
+                }
+            }
+            let Some(answers) = &mut this.answers else {
+                return Poll::Ready(this.end(None).map(Ok));
+            };
+            match ready!(answers.as_mut().poll_next(cx)) {
+                Some(Ok(answer)) => this.current = Some(Outgoing::new(answer)),
+                Some(Err(status)) => return Poll::Ready(this.end(Some(status)).map(Ok)),
+                None => return Poll::Ready(this.end(None).map(Ok)),
+            }
         }
-        if let Some(prefix) = prefix {
-            return Poll::Ready(Some(Ok(Frame::data(prefix))));
-        }
-        match this.slice() {
-            Err(status) => return Poll::Ready(Some(Err(status))),
-            Ok(Some(slice)) => return Poll::Ready(Some(Ok(Frame::data(slice)))),
-            Ok(None) => {}
-        }
-        if std::mem::take(&mut this.trailers) {
-            let mut trailers = HeaderMap::new();
-            trailers.insert("grpc-status", HeaderValue::from_static("0"));
-            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
-        }
-        Poll::Ready(None)
     }
 }
 
@@ -231,7 +290,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_comes_whole_and_gives_its_share_back() {
-        let reads = ReadAdmission::new();
+        let reads = ReadAdmission::new(1 << 30);
         let body = large(&reads, 1 << 20).await;
         assert_eq!(reads.in_flight_bytes(), 1 << 20);
         let bytes = body.collect().await.unwrap().to_bytes();
@@ -241,7 +300,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_stalls_is_cut_and_one_that_is_slow_is_not() {
-        let reads = ReadAdmission::new();
+        let reads = ReadAdmission::new(1 << 30);
         let mut slow = large(&reads, 1 << 20).await;
         let mut stalled = large(&reads, 1 << 20).await;
         for _ in 0..4 {
