@@ -8,5 +8,7 @@ mod answers;
 mod failures;
 mod kv;
 mod leases;
+#[cfg(all(feature = "binary", feature = "rocksdb"))]
+mod processes;
 mod quota;
 mod watch;
