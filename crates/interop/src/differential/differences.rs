@@ -245,7 +245,7 @@ pub(crate) const KNOWN: &[Known] = &[
         id: "put-lost-by-compaction",
         between: Between::EtcdAndStentor,
         what: "When one transaction deletes a key and puts it again, and history is then compacted at just that \
-               revision, etcd deletes the put as well and panics on the next read of the key. The test does not \
+               revision, etcd deletes the put as well and goes down on the next read of the key. The test does not \
                compact at such a revision; Stentor keeps the put.",
         reason: "An acknowledged write is never lost.",
         seen: Seen::Outside,
@@ -304,6 +304,22 @@ pub(crate) const KNOWN: &[Known] = &[
             let unknown = matches!(request, Request::Range(range) if !(0..=2).contains(&range.sort_order));
             let invalid = EtcdError::InvalidSortOption.text();
             if unknown && matches!(newer, Answer::Failed { text, .. } if text == invalid) {
+                older.clone_from(newer);
+            }
+        }),
+    },
+    Known {
+        id: "txn-lease-first",
+        between: Between::EtcdBefore(3, 6, 0),
+        what: "A transaction's put that ignores the value or lease of a missing key and names a missing lease fails for \
+               the key.",
+        reason: "Newer lines look for the lease first, as a put outside a transaction always did.",
+        seen: Seen::Answer(|request, older, newer| {
+            let texts = (EtcdError::KeyNotFound.text(), EtcdError::LeaseNotFound.text());
+            if let (Request::Txn(_), Answer::Failed { text: old, .. }, Answer::Failed { text: new, .. }) =
+                (request, &*older, &*newer)
+                && (&old[..], &new[..]) == texts
+            {
                 older.clone_from(newer);
             }
         }),
