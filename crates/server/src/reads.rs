@@ -48,6 +48,14 @@ impl Admitted {
         self.bytes
     }
 
+    /// Gives back what an answer of so many bytes doesn't need.
+    pub(crate) fn shrink_to(&mut self, bytes: u64) {
+        let Some(units) = &mut self.units else { return };
+        let needed = usize::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(usize::MAX);
+        drop(units.split(units.num_permits().saturating_sub(needed)));
+        self.bytes = self.bytes.min(bytes);
+    }
+
     /// Whether it takes anything of the budget.
     pub(crate) fn is_share(&self) -> bool {
         self.units.is_some()

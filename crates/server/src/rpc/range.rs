@@ -14,8 +14,9 @@ use crate::reads::{self, SMALL_BYTES};
 /// How much more an answer is admitted with that was larger than expected.
 const GROWTH: u64 = 4;
 
-/// At most so much is reserved for an answer before it is known.
-const MAX_RESERVED: usize = 64 << 20;
+/// At most so much is reserved for an answer before it is known. What is not used is not resident, while
+/// a buffer that has to grow is held twice for a moment.
+const MAX_RESERVED: usize = 512 << 20;
 
 /// Reads a range, as the encoded `RangeResponse`.
 pub(super) async fn read(node: &Arc<Node>, request: &RangeRequest) -> Result<Answer, Status> {
@@ -34,14 +35,17 @@ pub(super) async fn read(node: &Arc<Node>, request: &RangeRequest) -> Result<Ans
     // The view is taken anew after the wait, so that waiting holds nothing; it is only newer.
     drop(view);
     loop {
-        let admitted = node.reads.admit(bytes).await;
+        let mut admitted = node.reads.admit(bytes).await;
         let max_bytes = usize::try_from(admitted.bytes()).unwrap_or(usize::MAX);
         let (view, request) = (node.store.view(), request.clone());
         let reserved = usize::try_from(bytes).unwrap_or(usize::MAX).min(MAX_RESERVED);
         let read = move || view.range_encoded_within(&request, &header, reserved, max_bytes);
         let read = node.reads.run(node.environment.workers, read).await.map_err(of_stopping)?;
         match read.map_err(of_store)? {
-            Some(message) => return Ok(Answer::new(message, Some(admitted))),
+            Some(message) => {
+                admitted.shrink_to(message.len() as u64);
+                return Ok(Answer::new(message, Some(admitted)));
+            }
             // The pairs of this range are larger than those of the store are on average.
             None => bytes = bytes.saturating_mul(GROWTH),
         }

@@ -231,7 +231,9 @@ impl Outgoing {
                     return Err(h2::Reason::ENHANCE_YOUR_CALM.into());
                 }
                 state.moved = true;
-                Ok(slice(&mut state.rest))
+                // A copy: a slice that waits to be sent would keep the whole message in memory, also when it
+                // was cut.
+                Ok(slice(&mut state.rest).map(|slice| Bytes::copy_from_slice(&slice)))
             }
         }
     }
@@ -315,5 +317,14 @@ mod tests {
         assert!(stalled.frame().await.unwrap().is_err());
         drop(slow);
         assert_eq!(reads.in_flight_bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_slice_on_its_way_does_not_hold_the_message() {
+        let reads = ReadAdmission::new(1 << 30);
+        let mut body = large(&reads, 1 << 20).await;
+        body.frame().await.unwrap().unwrap();
+        let slice = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert!(slice.len() == SLICE_BYTES && slice.is_unique());
     }
 }

@@ -108,7 +108,8 @@ async fn stalled(rig: &Rig, path: &str, request: &impl prost::Message) -> SlowCa
 async fn a_client_that_leaves_frees_its_share() {
     let rig = filled(3000).await;
     let first = stalled(&rig, RANGE, &prefixed("k")).await;
-    assert!(in_flight(&rig) > BUDGET / 2);
+    // What it was admitted with beyond its true size is given back.
+    assert!((3000 * 1024..3000 * 1100).contains(&in_flight(&rig)), "{}", in_flight(&rig));
     let mut second = SlowCall::begin(&rig, RANGE, &prefixed("k")).await;
     assert!(timeout(Duration::from_secs(20), second.headers()).await.is_err(), "there was room for both");
     drop(first);
