@@ -6,10 +6,12 @@
 //! a libFuzzer target where cargo-bolero and a nightly toolchain are there: `cargo xtask fuzz`.
 
 mod inputs;
+mod panics;
 mod random;
 mod target;
 pub mod targets;
 
 pub use inputs::Inputs;
+pub(crate) use panics::panics;
 pub use random::{Budget, Tally, run};
 pub use target::{Outcome, Target};

@@ -13,7 +13,7 @@ const CASES: u64 = 2_000;
 /// How long to go on.
 #[derive(Clone, Copy, Debug)]
 pub enum Budget {
-    /// For so many inputs.
+    /// For so many inputs, of a target whose cost is 1.
     Cases(u64),
     /// For so long.
     Time(Duration),
@@ -28,9 +28,9 @@ impl Budget {
         }
     }
 
-    fn is_left(self, done: u64, start: Instant) -> bool {
+    fn is_left(self, done: u64, cost: u64, start: Instant) -> bool {
         match self {
-            Budget::Cases(cases) => done < cases,
+            Budget::Cases(cases) => done.saturating_mul(cost) < cases,
             Budget::Time(time) => start.elapsed() < time,
         }
     }
@@ -59,7 +59,7 @@ pub fn run(target: &Target, budget: Budget) -> Tally {
     }
     let mut inputs = Inputs::new(seed, samples);
     let (start, mut tally) = (Instant::now(), Tally::default());
-    while budget.is_left(tally.accepted + tally.refused, start) {
+    while budget.is_left(tally.accepted + tally.refused, target.cost, start) {
         let input = inputs.next_input();
         match fed(target, &input, &format!("seed {seed}, input {}", tally.accepted + tally.refused)) {
             Outcome::Accepted => tally.accepted += 1,
@@ -96,6 +96,7 @@ mod tests {
         decode: |bytes| Outcome::of(&std::str::from_utf8(bytes)),
         samples: || vec![b"hello".to_vec(), "h\u{e9}llo".as_bytes().to_vec()],
         refuses: true,
+        cost: 1,
     };
 
     #[test]

@@ -27,4 +27,6 @@ pub struct Target {
     pub samples: fn() -> Vec<Vec<u8>>,
     /// Whether there are inputs that it refuses.
     pub refuses: bool,
+    /// An input takes so many times as long as most targets' do: fewer are tried.
+    pub cost: u64,
 }

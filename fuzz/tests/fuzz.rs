@@ -29,6 +29,7 @@ macro_rules! targets {
 targets! {
     config_file: stentor_fuzz::targets::CONFIG_FILE;
     config_flags: stentor_fuzz::targets::CONFIG_FLAGS;
+    connection: stentor_fuzz::targets::CONNECTION;
     error_text: stentor_fuzz::targets::ERROR_TEXT;
     history_record: stentor_fuzz::targets::HISTORY_RECORD;
     key_range: stentor_fuzz::targets::KEY_RANGE;

@@ -8,10 +8,12 @@ use stentor_server::config;
 use crate::{Outcome, Target};
 
 /// Input: one flag a line; a line `$NAME=value` is a variable of the environment.
-pub const CONFIG_FLAGS: Target = Target { name: "config_flags", decode: flags, samples: flag_samples, refuses: true };
+pub const CONFIG_FLAGS: Target =
+    Target { name: "config_flags", decode: flags, samples: flag_samples, refuses: true, cost: 1 };
 
 /// Input: a YAML file.
-pub const CONFIG_FILE: Target = Target { name: "config_file", decode: file, samples: file_samples, refuses: true };
+pub const CONFIG_FILE: Target =
+    Target { name: "config_file", decode: file, samples: file_samples, refuses: true, cost: 1 };
 
 fn flags(bytes: &[u8]) -> Outcome {
     let text = String::from_utf8_lossy(bytes);

@@ -5,7 +5,7 @@ use stentor_proto::EtcdError;
 use crate::{Outcome, Target};
 
 /// Input: the message of a gRPC status.
-pub const ERROR_TEXT: Target = Target { name: "error_text", decode, samples, refuses: true };
+pub const ERROR_TEXT: Target = Target { name: "error_text", decode, samples, refuses: true, cost: 1 };
 
 fn decode(bytes: &[u8]) -> Outcome {
     let Ok(text) = std::str::from_utf8(bytes) else { return Outcome::Refused };

@@ -15,7 +15,7 @@ use super::store;
 use crate::{Outcome, Target};
 
 /// Input: an entry as the log keeps it.
-pub const LOG_ENTRY: Target = Target { name: "log_entry", decode, samples, refuses: true };
+pub const LOG_ENTRY: Target = Target { name: "log_entry", decode, samples, refuses: true, cost: 1 };
 
 fn decode(bytes: &[u8]) -> Outcome {
     let Ok(entry) = log_entry::decode(Bytes::copy_from_slice(bytes)) else { return Outcome::Refused };

@@ -1,6 +1,7 @@
 //! The targets, by where their bytes come from.
 
 mod config;
+mod connection;
 mod error_text;
 mod log_entry;
 mod range;
@@ -10,6 +11,7 @@ mod store;
 mod stored;
 
 pub use config::{CONFIG_FILE, CONFIG_FLAGS};
+pub use connection::CONNECTION;
 pub use error_text::ERROR_TEXT;
 pub use log_entry::LOG_ENTRY;
 pub use range::KEY_RANGE;
@@ -20,5 +22,14 @@ pub use stored::STORED_RECORDS;
 use crate::Target;
 
 /// All of them.
-pub const ALL: &[&Target] =
-    &[&CONFIG_FILE, &CONFIG_FLAGS, &ERROR_TEXT, &HISTORY_RECORD, &KEY_RANGE, &LOG_ENTRY, &SNAPSHOT, &STORED_RECORDS];
+pub const ALL: &[&Target] = &[
+    &CONFIG_FILE,
+    &CONFIG_FLAGS,
+    &CONNECTION,
+    &ERROR_TEXT,
+    &HISTORY_RECORD,
+    &KEY_RANGE,
+    &LOG_ENTRY,
+    &SNAPSHOT,
+    &STORED_RECORDS,
+];

@@ -8,7 +8,7 @@ use stentor_proto::etcdserverpb::RangeRequest;
 use crate::{Outcome, Target};
 
 /// Input: a `RangeRequest`.
-pub const KEY_RANGE: Target = Target { name: "key_range", decode, samples, refuses: true };
+pub const KEY_RANGE: Target = Target { name: "key_range", decode, samples, refuses: true, cost: 1 };
 
 fn decode(bytes: &[u8]) -> Outcome {
     let Ok(request) = RangeRequest::decode(bytes) else { return Outcome::Refused };

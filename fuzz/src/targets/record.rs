@@ -8,7 +8,7 @@ use stentor_proto::mvccpb::KeyValue;
 use crate::{Outcome, Target};
 
 /// Input: the 12 bytes that a record stands under, and the record.
-pub const HISTORY_RECORD: Target = Target { name: "history_record", decode, samples, refuses: true };
+pub const HISTORY_RECORD: Target = Target { name: "history_record", decode, samples, refuses: true, cost: 1 };
 
 const ID_LEN: usize = 12;
 

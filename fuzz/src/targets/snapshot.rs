@@ -12,7 +12,7 @@ use crate::{Outcome, Target};
 
 /// Input: a snapshot. Its checksums are put right first: they would refuse every other change, and
 /// what is behind them must bear it too.
-pub const SNAPSHOT: Target = Target { name: "snapshot", decode, samples, refuses: true };
+pub const SNAPSHOT: Target = Target { name: "snapshot", decode, samples, refuses: true, cost: 1 };
 
 /// Bytes of a length, and of a checksum.
 const WORD: usize = 4;

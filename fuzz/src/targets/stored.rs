@@ -12,7 +12,7 @@ use crate::{Outcome, Target};
 
 /// Input: entries of both families, each as its family (a byte, odd for history), the lengths of key
 /// and value (a byte and two), key and value.
-pub const STORED_RECORDS: Target = Target { name: "stored_records", decode, samples, refuses: true };
+pub const STORED_RECORDS: Target = Target { name: "stored_records", decode, samples, refuses: true, cost: 1 };
 
 fn decode(bytes: &[u8]) -> Outcome {
     let disk = Disk::new();
