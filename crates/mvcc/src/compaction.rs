@@ -45,6 +45,9 @@ pub(crate) struct Compactor {
 /// Below this much freed space the engine is left to clean up by itself.
 const RECLAIM_BYTES: u64 = 32 << 20;
 
+/// Records of one revision looked at together.
+const OWED_RECORDS: usize = 1000;
+
 impl Compactor {
     pub(crate) fn resume_at(finished: Revision) -> Compactor {
         Compactor { finished, current: None, deleted_bytes: 0 }
@@ -106,7 +109,7 @@ impl Store {
     fn finish_compaction(&self, compactor: &mut Compactor, target: Revision) -> Result<CompactionStep, Error> {
         let state = self.view();
         let engine = &state.state().engine;
-        self.set_compaction_finished(target)?;
+        self.set_compaction_finished(target, owed_bytes(&state, target, usize::MAX)?)?;
         compactor.finished = target;
         compactor.current = None;
         if compactor.deleted_bytes >= RECLAIM_BYTES.max(state.logical_bytes() / 4) {
@@ -134,6 +137,21 @@ impl Store {
     /// The revision up to which no space work is left.
     pub fn compaction_finished(&self) -> Revision {
         self.compactor.lock().finished
+    }
+}
+
+/// What the changes of a revision make superfluous, in bytes: kept while it is the compacted revision. It
+/// regards no more than `most` changes.
+pub(crate) fn owed_bytes(view: &View, at: Revision, most: usize) -> Result<u64, Error> {
+    let (from, end) = (ChangeId { revision: at, sub: 0 }, ChangeId { revision: at.next(), sub: 0 });
+    let mut records = view.records_between(from, end)?.take(most);
+    let mut bytes = 0;
+    loop {
+        let some = records.by_ref().take(OWED_RECORDS).collect::<Result<Vec<_>, _>>()?;
+        if some.is_empty() {
+            return Ok(bytes);
+        }
+        bytes += doomed(view, &some)?.iter().map(|(_, bytes)| bytes).sum::<u64>();
     }
 }
 

@@ -13,7 +13,7 @@ use crate::key_index::{BuildError, Builder, Generation, KeyChange, KeyIndex};
 use crate::lease::{LeaseId, Leases};
 use crate::record::Record;
 use crate::state::{Epoch, State};
-use crate::{ChangeId, Error, LogPosition, meta};
+use crate::{ChangeId, Error, LogPosition, View, compaction, meta};
 
 pub(crate) struct Opened {
     pub(crate) state: State,
@@ -24,19 +24,23 @@ pub(crate) struct Opened {
     pub(crate) changes: u64,
 }
 
+/// Changes of the compacted revision that are looked at for what they owe; opening must not take long.
+const MOST_OWED: usize = 10_000;
+
 /// Reads everything that is kept in memory.
 pub(crate) fn load(engine: Arc<dyn Engine>) -> Result<Opened, Error> {
     if engine.get(Family::Meta, meta::RESTORING)?.is_some() {
         return Err(Error::inconsistent("a restore did not come to its end"));
     }
     let progress = meta::progress(&*engine)?;
-    let compaction = meta::compaction(&*engine)?.unwrap_or_default();
+    let stored = meta::compaction(&*engine)?;
+    let last = stored.unwrap_or_default();
     let bad = |what: &str| Error::inconsistent(format!("{what} is negative"));
-    let compacted = match compaction.revision {
-        0 if meta::compaction(&*engine)?.is_none() => None,
+    let compacted = match last.revision {
+        0 if stored.is_none() => None,
         revision => Some(Revision::new(revision).ok_or_else(|| bad("the compacted revision"))?),
     };
-    let compaction_finished = Revision::new(compaction.finished).ok_or_else(|| bad("the finished compaction"))?;
+    let compaction_finished = Revision::new(last.finished).ok_or_else(|| bad("the finished compaction"))?;
     let (revision, logical_bytes, applied) = match progress {
         None => (Revision::FIRST, 0, LogPosition::default()),
         Some(p) => (
@@ -58,10 +62,18 @@ pub(crate) fn load(engine: Arc<dyn Engine>) -> Result<Opened, Error> {
         compacted,
         compaction_finished,
         logical_bytes,
+        owed_bytes: 0,
         applied,
         epoch: Arc::new(Epoch),
         engine,
     };
+    let owed = compaction::owed_bytes(&View::new(Arc::new(state.clone())), compaction_finished, MOST_OWED);
+    let owed_bytes = owed.unwrap_or_else(|error| {
+        // Reads don't need it: it is no reason not to open.
+        warn!(%error, "what watches from the compacted revision are owed can't be read");
+        0
+    });
+    let state = State { owed_bytes, ..state };
     Ok(Opened { state, index, compaction_finished, checkpoint, changes })
 }
 

@@ -24,6 +24,8 @@ pub(crate) struct State {
     /// Up to here no space work of compaction is left.
     pub(crate) compaction_finished: Revision,
     pub(crate) logical_bytes: u64,
+    /// Of these, what is kept for watchers alone and goes with the next compaction.
+    pub(crate) owed_bytes: u64,
     pub(crate) applied: LogPosition,
     /// Alive as long as some reader could need records that the next compaction may delete.
     pub(crate) epoch: Arc<Epoch>,

@@ -210,6 +210,7 @@ impl Store {
             compacted,
             compaction_finished: base.compaction_finished,
             logical_bytes,
+            owed_bytes: base.owed_bytes,
             applied,
             epoch,
         }));
@@ -415,6 +416,8 @@ impl Store {
         }
         let base = self.published.load_full();
         let logical_bytes = base.logical_bytes.saturating_sub(freed_bytes);
+        // What was owed goes first, for a pass begins where the one before ended.
+        let owed_bytes = base.owed_bytes.saturating_sub(freed_bytes);
         batch.put(Family::Meta, meta::PROGRESS, progress(base.revision, logical_bytes, base.applied).encode_to_vec());
         if let Err(error) = base.engine.write(batch, Durability::Buffered) {
             writer.failed = Some(error.clone().into());
@@ -423,12 +426,17 @@ impl Store {
         for key in keys {
             writer.index.compact_key(&key, compact);
         }
-        self.published.store(Arc::new(State { index: writer.index.view(), logical_bytes, ..State::clone(&base) }));
+        self.published.store(Arc::new(State {
+            index: writer.index.view(),
+            logical_bytes,
+            owed_bytes,
+            ..State::clone(&base)
+        }));
         Ok(())
     }
 
-    /// Notes that no space work is left up to a revision.
-    pub(crate) fn set_compaction_finished(&self, finished: Revision) -> Result<(), Error> {
+    /// Notes that no space work is left up to a revision, and what is owed at it.
+    pub(crate) fn set_compaction_finished(&self, finished: Revision, owed_bytes: u64) -> Result<(), Error> {
         let mut writer = self.writer.lock();
         let base = self.published.load_full();
         let mut batch = Batch::default();
@@ -438,7 +446,7 @@ impl Store {
             writer.failed = Some(error.clone().into());
             return Err(error.into());
         }
-        self.published.store(Arc::new(State { compaction_finished: finished, ..State::clone(&base) }));
+        self.published.store(Arc::new(State { compaction_finished: finished, owed_bytes, ..State::clone(&base) }));
         Ok(())
     }
 }

@@ -46,9 +46,17 @@ impl View {
         self.state.applied
     }
 
-    /// Bytes of keys and values kept in history, older revisions included: what the space quota counts.
+    /// Bytes of keys and values kept in history, older revisions included.
     pub fn logical_bytes(&self) -> u64 {
         self.state.logical_bytes
+    }
+
+    /// As [`View::logical_bytes`], without what the compacted revision superseded: that is kept as the
+    /// previous pairs that a watch from there owes, and goes with the next compaction. This is what the space
+    /// quota counts: else a store whose every key was deleted at the compacted revision could stay full,
+    /// with nothing left to delete.
+    pub fn used_bytes(&self) -> u64 {
+        self.state.logical_bytes.saturating_sub(self.state.owed_bytes)
     }
 
     /// How many keys there are.

@@ -178,8 +178,8 @@ impl Gauges {
         mvcc.keys.set(view.keys() as i64);
         mvcc.current_revision.set(view.revision().get());
         mvcc.compact_revision.set(view.compacted().map_or(-1, |r| r.get()));
-        mvcc.db_total_size_in_use_in_bytes.set(view.logical_bytes() as i64);
-        let left = self.node.quota_bytes().saturating_sub(view.logical_bytes());
+        mvcc.db_total_size_in_use_in_bytes.set(view.used_bytes() as i64);
+        let left = self.node.quota_bytes().saturating_sub(view.used_bytes());
         self.metrics.server.quota_bytes_left.set(i64::try_from(left).unwrap_or(i64::MAX));
     }
 }

@@ -238,7 +238,7 @@ impl Node {
     /// Refuses a write that the quota has no room for, and raises the alarm.
     pub(crate) async fn check_space(&self, op: &Op) -> Result<(), ProposeError> {
         let view = self.store.view();
-        let used = view.logical_bytes();
+        let used = view.used_bytes();
         let quota = self.settings.quota;
         if quota.fits(op, used) {
             return Ok(());
@@ -330,7 +330,7 @@ impl Node {
         });
         let own = Alarm { member_id: self.identity.member_id, kind: AlarmKind::NoSpace };
         let view = self.store.view();
-        if self.settings.quota.is_well_above(view.logical_bytes()) && view.all_alarms().any(|a| a == own) {
+        if self.settings.quota.is_well_above(view.used_bytes()) && view.all_alarms().any(|a| a == own) {
             info!("space is free again: the alarm is lifted");
             let node = self.clone();
             tokio::spawn(async move { node.change_alarm(AlarmAction::Deactivate, own).await });

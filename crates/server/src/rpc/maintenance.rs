@@ -82,7 +82,7 @@ impl Maintenance for MaintenanceService {
             raft_term: self.node.term(),
             raft_applied_index: view.applied().index,
             errors: alarms.map(|alarm| alarm_text(&alarm)).collect(),
-            db_size_in_use: view.logical_bytes() as i64,
+            db_size_in_use: view.used_bytes() as i64,
             is_learner: false,
             storage_version: version::CLUSTER_VERSION.to_owned(),
             db_size_quota: self.node.quota_bytes() as i64,

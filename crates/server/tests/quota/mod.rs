@@ -8,7 +8,7 @@ use stentor_proto::etcdserverpb::{
     PutRequest, RequestOp, StatusRequest, StatusResponse, TxnRequest,
 };
 
-use crate::harness::{Rig, put, refused, until};
+use crate::harness::{Rig, prefixed, put, refused, until};
 
 /// What harnesses give.
 const SMALL: &str = "--quota-backend-bytes=53248";
@@ -131,6 +131,33 @@ async fn deletes_and_compaction_free_it_and_the_alarm_lifts_by_itself() {
         assert!(rig.http("/health").await.ends_with(r#"{"health":"true","reason":""}"#));
         assert_eq!(rig.list("k").await.count, 0);
     }
+    rig.put("again", vec![b'v'; 1000]).await;
+}
+
+/// Everything deleted in one revision, and compaction at that: what is kept for watches from there must not
+/// lock out who has nothing left to delete.
+#[tokio::test(start_paused = true)]
+async fn deleting_everything_at_once_frees_it_too() {
+    let rig = Rig::start(&[SMALL]).await;
+    for round in 0..3 {
+        fill(&rig).await;
+        let all = prefixed("k");
+        let all = DeleteRangeRequest { key: all.key, range_end: all.range_end, prev_kv: false };
+        rig.kv().delete_range(all).await.unwrap();
+        let deleted = rig.revision();
+        compact(&rig, deleted).await;
+        until(|| rig.member.node.store.view().all_alarms().next().is_none()).await;
+        assert!(status(&rig).await.db_size_in_use < 10_000, "round {round}: {}", status(&rig).await.db_size_in_use);
+        // They are there all the same, for a watch from the compacted revision, and gone after the next one.
+        assert!(rig.member.node.store.view().logical_bytes() > 45_000);
+        let next = rig.put("next", "v").await;
+        if round == 1 {
+            compact(&rig, next).await;
+            assert!(rig.member.node.store.view().logical_bytes() < 10_000);
+        }
+    }
+    let rig = rig.crash().await;
+    assert!(status(&rig).await.db_size_in_use < 10_000);
     rig.put("again", vec![b'v'; 1000]).await;
 }
 
