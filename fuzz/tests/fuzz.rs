@@ -32,6 +32,7 @@ targets! {
     connection: stentor_fuzz::targets::CONNECTION;
     error_text: stentor_fuzz::targets::ERROR_TEXT;
     history_record: stentor_fuzz::targets::HISTORY_RECORD;
+    index_checkpoint: stentor_fuzz::targets::INDEX_CHECKPOINT;
     key_range: stentor_fuzz::targets::KEY_RANGE;
     log_entry: stentor_fuzz::targets::LOG_ENTRY;
     snapshot: stentor_fuzz::targets::SNAPSHOT;

@@ -1,5 +1,6 @@
 //! The targets, by where their bytes come from.
 
+mod checkpoint;
 mod config;
 mod connection;
 mod error_text;
@@ -10,6 +11,7 @@ mod snapshot;
 mod store;
 mod stored;
 
+pub use checkpoint::INDEX_CHECKPOINT;
 pub use config::{CONFIG_FILE, CONFIG_FLAGS};
 pub use connection::CONNECTION;
 pub use error_text::ERROR_TEXT;
@@ -28,6 +30,7 @@ pub const ALL: &[&Target] = &[
     &CONNECTION,
     &ERROR_TEXT,
     &HISTORY_RECORD,
+    &INDEX_CHECKPOINT,
     &KEY_RANGE,
     &LOG_ENTRY,
     &SNAPSHOT,

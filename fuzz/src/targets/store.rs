@@ -3,12 +3,12 @@
 use stentor_mvcc::engine::Durability;
 use stentor_mvcc::engine::memory::{Disk, MemoryEngine};
 use stentor_mvcc::{Error, Options, Store};
-use stentor_proto::Revision;
 use stentor_proto::etcdserverpb::{
-    AlarmRequest, AlarmType, DeleteRangeRequest, LeaseGrantRequest, PutRequest, RequestOp, TxnRequest, alarm_request,
-    request_op,
+    AlarmRequest, AlarmType, DeleteRangeRequest, LeaseGrantRequest, PutRequest, RangeRequest, RequestOp, TxnRequest,
+    alarm_request, request_op,
 };
 use stentor_proto::storagepb::{Identity, log_entry::Op};
+use stentor_proto::{KeyRange, Revision};
 
 /// Opens what is on the disk.
 pub(crate) fn open(disk: &Disk) -> Result<Store, Error> {
@@ -28,6 +28,18 @@ pub(crate) fn fill(store: &Store) -> Result<(), Error> {
     store.txn(TxnRequest { success: two.to_vec(), ..Default::default() })?;
     store.compact(Revision::new(3).unwrap_or(Revision::FIRST))?;
     Ok(())
+}
+
+/// Every key, every change that is kept, and the hash of it all.
+pub(crate) fn read_everything(store: &Store) -> Result<(), Error> {
+    let view = store.view();
+    let (key, range_end) = KeyRange::all().to_wire();
+    view.range(&RangeRequest { key, range_end, ..Default::default() })?;
+    for record in view.history(view.compacted().unwrap_or(Revision::FIRST), view.revision())? {
+        let record = record?;
+        record.pair().map_err(|e| Error::Record { at: record.id, cause: e.to_string() })?;
+    }
+    view.hash_kv(0).map(drop)
 }
 
 /// The alarm of a full store, raised.

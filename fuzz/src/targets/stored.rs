@@ -4,8 +4,7 @@ use bytes::Bytes;
 use stentor_mvcc::Error;
 use stentor_mvcc::engine::memory::{Disk, MemoryEngine};
 use stentor_mvcc::engine::{Batch, Durability, Engine, EngineError, Family, Read};
-use stentor_proto::etcdserverpb::RangeRequest;
-use stentor_proto::{EtcdError, Revision};
+use stentor_proto::EtcdError;
 
 use super::store;
 use crate::{Outcome, Target};
@@ -31,20 +30,10 @@ fn decode(bytes: &[u8]) -> Outcome {
 /// Does what a server does first; whatever is wrong must come out as an error.
 fn open_and_use(disk: &Disk) -> Result<(), Error> {
     let store = store::open(disk)?;
-    let view = store.view();
     store.identity()?;
-    view.range(&RangeRequest {
-        key: Bytes::from_static(b"\0"),
-        range_end: Bytes::from_static(b"\0"),
-        ..Default::default()
-    })?;
-    let first = view.compacted().unwrap_or(Revision::FIRST);
-    view.history(first, view.revision())?.try_for_each(|record| {
-        record.and_then(|r| r.pair().map(drop).map_err(|e| Error::Record { at: r.id, cause: e.to_string() }))
-    })?;
-    view.hash_kv(0)?;
+    store::read_everything(&store)?;
     store.finish_compactions()?;
-    if view.revision().get() < i64::MAX {
+    if store.view().revision().get() < i64::MAX {
         store.put(store::put("a", "fresh", 0))?;
     }
     Ok(())
