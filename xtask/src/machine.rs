@@ -71,7 +71,7 @@ pub(crate) fn show(command: &Command) -> String {
     words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
 }
 
-/// What RocksDB and its bindings need beyond Rust, and is not there.
+/// What RocksDB, its bindings and jemalloc need beyond Rust, and is not there.
 fn missing_packages() -> Vec<&'static str> {
     let mut packages = Vec::new();
     if cxx().is_err() {
@@ -79,6 +79,9 @@ fn missing_packages() -> Vec<&'static str> {
     }
     if !has_libclang() {
         packages.push("libclang-dev");
+    }
+    if on_path("make").is_none() {
+        packages.push("make");
     }
     packages
 }
@@ -105,7 +108,7 @@ fn has_libclang() -> bool {
     })
 }
 
-/// Installs what RocksDB needs and is missing, or with `install` false only names it.
+/// Installs what a build needs and is missing, or with `install` false only names it.
 pub(crate) fn ensure_packages(install: bool) -> Result<()> {
     install_packages(&missing_packages(), install)
 }

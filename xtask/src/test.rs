@@ -10,6 +10,7 @@
 //! | `STENTOR_CRASH_ROUNDS` | rounds of kill -9 under load |
 //! | `STENTOR_FUZZ_CASES` | random inputs for each fuzz target |
 //! | `STENTOR_SEED` | where randomness starts; unset, each test has its own fixed seed |
+//! | `STENTOR_TEST_CHECK_PERF` | run what takes minutes and tells little (`--full` alone) |
 //! | `STENTOR_TEST_SERVER`, `STENTOR_TEST_CTL` | the programs `stentor` and `stentorctl` |
 //! | `STENTOR_TEST_ETCD_34`, `STENTOR_TEST_ETCDCTL_34`, ... | the peers, where they could be had |
 
@@ -131,6 +132,9 @@ impl Args {
             // What the caller set wins.
             let value = std::env::var(name).unwrap_or_else(|_| count.to_string());
             variables.insert(name.to_owned(), value);
+        }
+        if self.full {
+            variables.insert("STENTOR_TEST_CHECK_PERF".to_owned(), "1".to_owned());
         }
         let fresh = || SystemTime::now().duration_since(UNIX_EPOCH).map(|d| d.as_secs());
         let seed = match self.seed {
