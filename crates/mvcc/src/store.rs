@@ -65,6 +65,27 @@ pub struct Commit {
 }
 
 /// Someone who follows the store.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicUsize, Ordering};
+/// use stentor_mvcc::{Commit, Observer, Store, engine::memory};
+/// use stentor_proto::etcdserverpb::PutRequest;
+///
+/// #[derive(Default)]
+/// struct Counter(AtomicUsize);
+/// impl Observer for Counter {
+///     fn committed(&self, commit: &Commit) {
+///         self.0.fetch_add(commit.records.len(), Ordering::Relaxed);
+///     }
+/// }
+/// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+/// let counter = Arc::new(Counter::default());
+/// store.observe(&counter);
+/// store.put(PutRequest { key: "k".into(), ..Default::default() })?;
+/// assert_eq!(counter.0.load(Ordering::Relaxed), 1);
+/// # Ok::<(), stentor_mvcc::Error>(())
+/// ```
 pub trait Observer: Send + Sync {
     /// Called after each group, in order, by the thread that writes: it must not block, nor write to the
     /// store.
@@ -158,6 +179,19 @@ impl Store {
     /// durability), published together. `last` is the place of the last of them.
     ///
     /// Entries must have been checked ([`crate::check`]); an unchecked one is applied as it is.
+    ///
+    /// ```
+    /// use stentor_mvcc::{LogPosition, Store, engine::memory};
+    /// use stentor_proto::etcdserverpb::PutRequest;
+    /// use stentor_proto::storagepb::{LogEntry, log_entry::Op};
+    /// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+    /// let put = Op::Put(PutRequest { key: "k".into(), ..Default::default() });
+    /// let entry = LogEntry { time_unix_ms: 1_700_000_000_000, user: String::new(), op: Some(put) };
+    /// let outcomes = store.apply(&[entry.clone(), entry], LogPosition { term: 1, index: 2 })?;
+    /// assert!(outcomes.iter().all(|outcome| outcome.is_ok()));
+    /// assert_eq!(store.view().applied().index, 2);
+    /// # Ok::<(), stentor_mvcc::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Only what keeps the store from going on, with nothing of the group visible. That an entry was
@@ -288,6 +322,16 @@ impl Store {
 
     /// Deletes the keys of a range.
     ///
+    /// ```
+    /// use stentor_mvcc::{Store, engine::memory};
+    /// use stentor_proto::etcdserverpb::{DeleteRangeRequest, PutRequest};
+    /// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+    /// store.put(PutRequest { key: "/a/1".into(), ..Default::default() })?;
+    /// let all = DeleteRangeRequest { key: "/a/".into(), range_end: "/a0".into(), ..Default::default() };
+    /// assert_eq!(store.delete_range(all)?.deleted, 1);
+    /// # Ok::<(), stentor_mvcc::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// An empty key; engine errors.
     pub fn delete_range(&self, request: DeleteRangeRequest) -> Result<DeleteRangeResponse, Error> {
@@ -299,6 +343,25 @@ impl Store {
     }
 
     /// Runs a transaction.
+    ///
+    /// ```
+    /// use stentor_mvcc::{Store, engine::memory};
+    /// use stentor_proto::etcdserverpb::compare::CompareTarget;
+    /// use stentor_proto::etcdserverpb::request_op::Request;
+    /// use stentor_proto::etcdserverpb::{Compare, PutRequest, RequestOp, TxnRequest};
+    /// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+    /// // Create the key unless it is there.
+    /// let put = PutRequest { key: "k".into(), value: "mine".into(), ..Default::default() };
+    /// let absent = Compare { key: "k".into(), target: CompareTarget::Create.into(), ..Default::default() };
+    /// let create = TxnRequest {
+    ///     compare: vec![absent],
+    ///     success: vec![RequestOp { request: Some(Request::RequestPut(put)) }],
+    ///     failure: vec![],
+    /// };
+    /// assert!(store.txn(create.clone())?.succeeded);
+    /// assert!(!store.txn(create)?.succeeded);
+    /// # Ok::<(), stentor_mvcc::Error>(())
+    /// ```
     ///
     /// # Errors
     /// What [`crate::check::txn`] finds, and what is tested against the store before anything runs;
@@ -312,6 +375,21 @@ impl Store {
     }
 
     /// Makes history below `revision` unreadable at once; [`Store::compact_step`] gives the space back.
+    ///
+    /// ```
+    /// use stentor_mvcc::{Error, Store, engine::memory};
+    /// use stentor_proto::EtcdError;
+    /// use stentor_proto::etcdserverpb::{PutRequest, RangeRequest};
+    /// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+    /// for _ in 0..3 {
+    ///     store.put(PutRequest { key: "k".into(), ..Default::default() })?;
+    /// }
+    /// let newest = store.view().revision();
+    /// store.compact(newest)?;
+    /// let old = RangeRequest { key: "k".into(), revision: 2, ..Default::default() };
+    /// assert!(matches!(store.view().range(&old), Err(Error::Refused(EtcdError::Compacted))));
+    /// # Ok::<(), stentor_mvcc::Error>(())
+    /// ```
     ///
     /// # Errors
     /// A revision above the newest, or at or below the last compacted; engine errors.

@@ -122,6 +122,19 @@ impl View {
     /// revision can be asked for, if a change at the compacted revision superseded the pair: that is the
     /// previous value that a watch from there owes.
     ///
+    /// ```
+    /// use stentor_mvcc::{Store, engine::memory};
+    /// use stentor_proto::etcdserverpb::PutRequest;
+    /// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+    /// for value in ["old", "new"] {
+    ///     store.put(PutRequest { key: "k".into(), value: value.into(), ..Default::default() })?;
+    /// }
+    /// let view = store.view();
+    /// let before = view.pair_at(b"k", view.revision().previous())?;
+    /// assert_eq!(before.map(|pair| pair.value), Some("old".into()));
+    /// # Ok::<(), stentor_mvcc::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Engine errors.
     pub fn pair_at(&self, key: &[u8], at: Revision) -> Result<Option<KeyValue>, Error> {
@@ -132,6 +145,18 @@ impl View {
 
     /// The changes from revision `from` to `to`, both included, in order. It reads forwards from disk
     /// and takes no lock.
+    ///
+    /// ```
+    /// use stentor_mvcc::{ChangeKind, Error, Store, engine::memory};
+    /// use stentor_proto::etcdserverpb::PutRequest;
+    /// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+    /// store.put(PutRequest { key: "k".into(), ..Default::default() })?;
+    /// let view = store.view();
+    /// let kinds: Vec<ChangeKind> =
+    ///     view.history(view.revision(), view.revision())?.map(|r| Ok(r?.kind)).collect::<Result<_, Error>>()?;
+    /// assert_eq!(kinds, [ChangeKind::Put]);
+    /// # Ok::<(), stentor_mvcc::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`EtcdError::Compacted`] if `from` is below the compacted revision (at it, history is whole);
