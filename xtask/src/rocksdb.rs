@@ -187,7 +187,8 @@ fn units(files: &[(PathBuf, u64)]) -> Vec<(String, u64)> {
 
 fn build(source: &Source, cxx: &[String], dir: &Path) -> Result<()> {
     // What an interrupted build left is of no use: only a finished one is moved to its place.
-    let work = dir.with_extension("building");
+    let name = dir.file_name().context("the cache directory has no name")?.to_string_lossy();
+    let work = dir.with_file_name(format!("{name}.building"));
     machine::remove_dir(&work)?;
     machine::remove_dir(dir)?;
     std::fs::create_dir_all(&work).with_context(|| format!("cannot create {}", work.display()))?;
