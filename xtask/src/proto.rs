@@ -14,6 +14,7 @@ const FILES: &[&str] = &[
     "etcdserverpb/rpc.proto",
     "v3lockpb/lock.proto",
     "v3electionpb/election.proto",
+    "stentor/introspection/v1/introspection.proto",
     "stentor/storage/v1/storage.proto",
 ];
 

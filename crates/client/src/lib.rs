@@ -24,6 +24,7 @@ mod cluster;
 mod connection;
 mod endpoint;
 mod error;
+mod introspection;
 mod kv;
 mod lease;
 mod maintenance;
@@ -35,6 +36,7 @@ pub use builder::ClientBuilder;
 pub use cluster::Cluster;
 pub use endpoint::Endpoint;
 pub use error::Error;
+pub use introspection::Introspection;
 pub use kv::{Kv, RangeStream};
 pub use lease::{Lease, LeaseKeepAlive};
 pub use maintenance::{Maintenance, SnapshotStream};
@@ -99,6 +101,11 @@ impl Client {
     /// The member's own state: status, hashes, snapshots, alarms.
     pub fn maintenance(&self) -> Maintenance<'_> {
         Maintenance::new(&self.connection)
+    }
+
+    /// What only a Stentor tells of itself: its watchers.
+    pub fn introspection(&self) -> Introspection<'_> {
+        Introspection::new(&self.connection)
     }
 
     /// The cluster's members.

@@ -31,6 +31,11 @@ mod generated {
         include!("generated/v3electionpb.rs");
     }
     pub mod stentor {
+        pub mod introspection {
+            pub mod v1 {
+                include!("generated/stentor.introspection.v1.rs");
+            }
+        }
         pub mod storage {
             pub mod v1 {
                 include!("generated/stentor.storage.v1.rs");
@@ -39,6 +44,7 @@ mod generated {
     }
 }
 
+pub use generated::stentor::introspection::v1 as introspectionpb;
 pub use generated::stentor::storage::v1 as storagepb;
 pub use generated::{authpb, etcdserverpb, mvccpb, v3electionpb, v3lockpb};
 
