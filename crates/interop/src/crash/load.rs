@@ -14,6 +14,7 @@ use stentor_proto::etcdserverpb::{
 };
 use stentor_proto::mvccpb::Event;
 use tokio::task::JoinHandle;
+use tonic::Code;
 
 use super::journal::{Change, Journal};
 use crate::client::Client;
@@ -184,16 +185,19 @@ async fn keep(mut client: Client, newest: Arc<AtomicI64>) -> (Vec<Hash>, i64) {
         // Hashes of one revision before and after a compaction are not the same.
         if newest > compacted + 600 {
             let revision = newest - 200;
-            if client.kv.compact(CompactionRequest { revision, physical: false }).await.is_err() {
-                return (hashes, compacted);
+            match client.kv.compact(CompactionRequest { revision, physical: false }).await {
+                Ok(_) => compacted = revision,
+                // Others compact as well.
+                Err(status) if status.code() == Code::OutOfRange => compacted = compacted.max(revision),
+                Err(_) => return (hashes, compacted),
             }
-            compacted = revision;
             hashes.clear();
         }
-        let Ok(answer) = client.maintenance.hash_kv(HashKvRequest { revision: newest }).await else {
-            return (hashes, compacted);
+        let answer = match client.maintenance.hash_kv(HashKvRequest { revision: newest }).await {
+            Ok(answer) => answer.into_inner(),
+            Err(status) if status.code() == Code::OutOfRange => continue,
+            Err(_) => return (hashes, compacted),
         };
-        let answer = answer.into_inner();
         let revision = if newest == 0 { answer.hash_revision } else { newest };
         hashes.push(Hash { revision, compacted: answer.compact_revision, hash: answer.hash });
         if hashes.len() > 20 {

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use stentor_proto::etcdserverpb::{RangeRequest, WatchCreateRequest};
 use stentor_proto::mvccpb::{Event, KeyValue};
+use tonic::Status;
 
 use crate::client::Client;
 use crate::stream::{PATIENCE, Stream};
@@ -34,9 +35,10 @@ impl Store {
 }
 
 /// The store's revision.
-pub(super) async fn revision(client: &mut Client) -> Result<i64> {
+pub(super) async fn revision(client: &mut Client) -> Result<i64, Status> {
     let range = RangeRequest { key: Bytes::from_static(b"none"), ..RangeRequest::default() };
-    Ok(client.kv.range(range).await?.into_inner().header.context("no header")?.revision)
+    let header = client.kv.range(range).await?.into_inner().header;
+    Ok(header.ok_or_else(|| Status::data_loss("an answer without a header"))?.revision)
 }
 
 async fn read_at(client: &mut Client, revision: i64) -> Result<(i64, BTreeMap<Bytes, KeyValue>)> {
