@@ -1,13 +1,24 @@
 //! Servers, tools and their output.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::Write as _;
 use std::net::TcpListener;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long anything here may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+/// How long a tool may wait for a server; etcdctl's own 5 s are short on a busy machine.
+const TIMEOUT: &str = "60s";
+/// How often other ports are tried when a server does not come up on some.
+const PORT_ATTEMPTS: usize = 3;
+/// Below the ports that systems hand out by themselves (from 32768 on), so that no connection of somebody
+/// else gets one between its choice and its use, or while a server is restarted.
+const PORTS: Range<u16> = 12_000..32_000;
 
 /// The first program that one of these variables names; says so when there is none.
 pub(crate) fn program(variables: &[&str]) -> Option<PathBuf> {
@@ -42,30 +53,50 @@ pub(crate) struct Etcd {
 /// Where a server may be named, the newest first.
 const SERVERS: &[&str] = &["STENTOR_TEST_ETCD", "STENTOR_TEST_ETCD_37", "STENTOR_TEST_ETCD_35"];
 
+/// A port that nobody listens on, and that no other call here returns soon.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(RandomState::new().hash_one(()) as u16));
+    let mut ports = PORTS.map(|_| PORTS.start + NEXT.fetch_add(1, Ordering::Relaxed) % (PORTS.end - PORTS.start));
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
 }
 
 impl Etcd {
     /// Starts the server that the environment names.
     pub(crate) fn start(extra: &[&str]) -> Option<Etcd> {
         let binary = program(SERVERS)?;
-        let dir = tempfile::tempdir().unwrap();
-        let (port, peer_port) = (free_port(), free_port());
         let extra: Vec<String> = extra.iter().map(|e| (*e).to_owned()).collect();
-        let child = spawn(&binary, dir.path(), port, peer_port, &extra);
-        let etcd = Etcd { child, binary, dir, port, peer_port, extra };
-        etcd.wait();
-        Some(etcd)
+        for attempt in 1.. {
+            let dir = tempfile::tempdir().unwrap();
+            let (port, peer_port) = (free_port(), free_port());
+            let child = spawn(&binary, dir.path(), port, peer_port, &extra);
+            let mut etcd = Etcd { child, binary: binary.clone(), dir, port, peer_port, extra: extra.clone() };
+            match etcd.serves() {
+                Ok(()) => return Some(etcd),
+                Err(why) => assert!(attempt < PORT_ATTEMPTS, "{why}"),
+            }
+        }
+        None
     }
 
     pub(crate) fn endpoint(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    fn wait(&self) {
-        let run = Tool::ours().run(&self.endpoint(), &["get", "x", "--command-timeout=20s"], "");
-        assert_eq!(run.code, 0, "the server does not serve: {run:?}");
+    /// Waits until it serves, or is gone.
+    fn serves(&mut self) -> Result<(), String> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let run = Tool::ours().run(&self.endpoint(), &["get", "x", "--command-timeout=1s"], "");
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Err(format!("the server has ended: {status}"));
+            }
+            if run.code == 0 {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(format!("the server does not serve: {run:?}"));
+            }
+        }
     }
 
     pub(crate) fn kill(&mut self) {
@@ -75,7 +106,7 @@ impl Etcd {
 
     pub(crate) fn restart(&mut self) {
         self.child = spawn(&self.binary, self.dir.path(), self.port, self.peer_port, &self.extra);
-        self.wait();
+        self.serves().unwrap();
     }
 }
 
@@ -138,6 +169,7 @@ impl Tool {
         for (name, _) in std::env::vars_os().filter(|(n, _)| n.to_string_lossy().starts_with("ETCDCTL_")) {
             command.env_remove(name);
         }
+        command.env("ETCDCTL_COMMAND_TIMEOUT", TIMEOUT).env("ETCDCTL_DIAL_TIMEOUT", TIMEOUT);
         if self.version == 34 {
             command.env("ETCDCTL_API", "3");
         }

@@ -25,10 +25,10 @@ impl Client {
     /// Connects to `http://HOST:PORT`. Messages may have any size.
     ///
     /// # Errors
-    /// When the address is not one or nobody answers within 10 seconds.
+    /// When the address is not one or nobody answers within a minute.
     pub async fn connect(endpoint: &str) -> Result<Client> {
         let address = Endpoint::from_shared(endpoint.to_owned()).context("not an address")?;
-        let channel = address.connect_timeout(Duration::from_secs(10)).connect().await;
+        let channel = address.connect_timeout(Duration::from_secs(60)).connect().await;
         let channel = channel.with_context(|| format!("cannot connect to {endpoint}"))?;
         Ok(Client {
             kv: KvClient::new(channel.clone()).max_decoding_message_size(usize::MAX),

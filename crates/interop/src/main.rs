@@ -104,6 +104,9 @@ async fn differential(args: Differential) -> Result<()> {
             println!("{difference}\n");
         }
         println!("seed {seed}: {} requests, {} differences", report.coverage.requests(), report.differences.len());
+        if report.stalled && !report.differences.is_empty() {
+            println!("seed {seed}: the machine stood still, so leases may have expired; run it again");
+        }
         if found > 0 && !args.keep_going {
             break;
         }

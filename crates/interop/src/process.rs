@@ -1,19 +1,27 @@
 //! A server as a process: started on free ports of 127.0.0.1, killed when dropped.
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use tempfile::TempDir;
 
 /// How long a start may take on a busy machine.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_secs(120);
+/// How often other ports are tried when somebody else has taken one.
+const PORT_ATTEMPTS: usize = 5;
+/// Below the ports that systems hand out by themselves (from 32768 on), so that no connection of somebody
+/// else gets one between its choice and its use, or while a server is restarted.
+const PORTS: Range<u16> = 12_000..32_000;
 /// Lines of the log that a failure shows.
 const TAIL: usize = 60;
 /// The line that says that clients can be served.
@@ -38,14 +46,22 @@ impl Server {
     /// Starts `binary` with an empty data directory and these flags besides the addresses.
     ///
     /// # Errors
-    /// When it cannot be started or does not say that it is ready within a minute; the error holds the
+    /// When it cannot be started or does not say that it is ready in time; the error holds the
     /// end of its log.
     pub fn start(binary: &Path, flags: &[&str]) -> Result<Server> {
         let directory = tempfile::tempdir().context("cannot make a data directory")?;
-        let (client_port, peer_port) = free_ports()?;
+        let (client_port, peer_port) = (free_port()?, free_port()?);
         let flags = flags.iter().map(ToString::to_string).collect();
         let binary = binary.to_path_buf();
         let mut server = Server { binary, directory, client_port, peer_port, flags, running: None };
+        for _ in 1..PORT_ATTEMPTS {
+            match server.restart() {
+                Err(error) if error.to_string().to_lowercase().contains("address already in use") => {
+                    (server.client_port, server.peer_port) = (free_port()?, free_port()?);
+                }
+                started => return started.map(|()| server),
+            }
+        }
         server.restart()?;
         Ok(server)
     }
@@ -155,8 +171,14 @@ fn joined(tail: &Mutex<VecDeque<String>>) -> String {
     tail.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
 }
 
-fn free_ports() -> Result<(u16, u16)> {
-    // Both are held before either is let go: otherwise they could be the same.
-    let listeners = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
-    Ok((listeners.0.local_addr()?.port(), listeners.1.local_addr()?.port()))
+/// A port that nobody listens on, and that no other call here returns soon.
+fn free_port() -> Result<u16> {
+    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(RandomState::new().hash_one(()) as u16));
+    for _ in PORTS {
+        let port = PORTS.start + NEXT.fetch_add(1, Ordering::Relaxed) % (PORTS.end - PORTS.start);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no free port in {PORTS:?}")
 }

@@ -16,7 +16,7 @@ use tonic::Status;
 use crate::client::Client;
 
 /// How long an answer or an event may take on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 /// etcd stays silent on a progress request while a watcher catches up, so it is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 

@@ -1,6 +1,7 @@
 //! One run: requests of one seed to both servers in lock-step.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use stentor_proto::mvccpb::Event;
@@ -20,6 +21,8 @@ use crate::stream::revision_of;
 
 /// Requests between two comparisons of all watchers.
 const SEGMENT: u64 = 25;
+/// A request that takes longer, on either side, may have let a lease expire that was to be revoked before.
+const STALL: Duration = Duration::from_secs(1);
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -42,6 +45,8 @@ pub struct Options {
 pub struct Report {
     pub coverage: Coverage,
     pub differences: Vec<Difference>,
+    /// Whether the machine stood still so long that a difference may be that of two clocks.
+    pub stalled: bool,
 }
 
 /// Runs one seed on two fresh servers.
@@ -64,6 +69,7 @@ pub async fn run(options: &Options) -> Result<Report> {
         watchers: Vec::new(),
         coverage,
         differences: Vec::new(),
+        stalled: false,
         number: 0,
         current: String::new(),
         options: options.clone(),
@@ -73,7 +79,7 @@ pub async fn run(options: &Options) -> Result<Report> {
         let logs = logs.collect::<Vec<_>>().join("\n");
         run.differ(format!("{error:#}\n{logs}"));
     }
-    Ok(Report { coverage: run.coverage, differences: run.differences })
+    Ok(Report { coverage: run.coverage, differences: run.differences, stalled: run.stalled })
 }
 
 struct Run {
@@ -84,6 +90,7 @@ struct Run {
     watchers: Vec<Watcher>,
     coverage: Coverage,
     differences: Vec<Difference>,
+    stalled: bool,
     number: u64,
     current: String,
     options: Options,
@@ -95,11 +102,10 @@ impl Run {
             self.number += 1;
             let mut request = self.generator.request();
             self.current = format!("{request:?}");
-            self.prepare(&mut request).await?;
-            self.step(&request).await?;
-            if self.number.is_multiple_of(SEGMENT) {
-                self.barrier().await?;
-            }
+            let begun = Instant::now();
+            let done = self.one(&mut request).await;
+            self.stalled |= begun.elapsed() > STALL && !matches!(request, Request::Expire(_));
+            done?;
         }
         if self.is_over() {
             return Ok(());
@@ -112,6 +118,15 @@ impl Run {
         }
         // Whatever came too much has come by now.
         self.barrier().await
+    }
+
+    async fn one(&mut self, request: &mut Request) -> Result<()> {
+        self.prepare(request).await?;
+        self.step(request).await?;
+        if self.number.is_multiple_of(SEGMENT) {
+            self.barrier().await?;
+        }
+        Ok(())
     }
 
     fn is_over(&self) -> bool {

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
+use stentor_proto::EtcdError;
+use stentor_proto::etcdserverpb::request_op::Request as Op;
 use stentor_proto::etcdserverpb::{
     HashKvRequest, LeaseGrantRequest, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseLeasesRequest,
-    LeaseRevokeRequest, PutRequest, RangeRequest, RangeResponse, WatchCreateRequest,
+    LeaseRevokeRequest, PutRequest, RangeRequest, RangeResponse, RequestOp, TxnRequest, WatchCreateRequest,
 };
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
@@ -155,13 +157,15 @@ impl Side {
 
     /// Grants a lease of the smallest TTL, gives it keys and waits until they are gone.
     async fn expire(&mut self, id: i64) -> Result<i64> {
-        self.client.lease.lease_grant(LeaseGrantRequest { ttl: 1, id }).await?;
-        for key in EXPIRING {
-            let key = Bytes::from_static(key);
-            let put = PutRequest { key, value: Bytes::from_static(b"x"), lease: id, ..PutRequest::default() };
-            self.client.kv.put(put).await?;
-        }
         let deadline = Instant::now() + PATIENCE;
+        self.client.lease.lease_grant(LeaseGrantRequest { ttl: 1, id }).await?;
+        while let Err(status) = self.client.kv.txn(expiring(id)).await {
+            // On a machine that stood still it expired before; without keys that left no trace.
+            if status.message() != EtcdError::LeaseNotFound.text() || Instant::now() >= deadline {
+                return Err(status.into());
+            }
+            self.client.lease.lease_grant(LeaseGrantRequest { ttl: 1, id }).await?;
+        }
         loop {
             let range = RangeRequest { key: Bytes::from_static(EXPIRING[1]), ..RangeRequest::default() };
             let answer = self.client.kv.range(range).await?.into_inner();
@@ -197,6 +201,15 @@ impl Side {
     fn stream(&mut self, stream: usize) -> Result<&mut Stream> {
         self.streams.get_mut(stream).with_context(|| format!("there is no stream {stream}"))
     }
+}
+
+/// Puts [`EXPIRING`] in one revision.
+fn expiring(lease: i64) -> TxnRequest {
+    let puts = EXPIRING.map(|key| {
+        let (key, value) = (Bytes::from_static(key), Bytes::from_static(b"x"));
+        RequestOp { request: Some(Op::RequestPut(PutRequest { key, value, lease, ..PutRequest::default() })) }
+    });
+    TxnRequest { success: puts.into(), ..TxnRequest::default() }
 }
 
 impl KeepAlive {

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
 /// How long a command may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
+/// How long the tool itself may wait for the server; its own 5 s are short on a busy machine.
+const TIMEOUT: &str = "60s";
 
 /// etcdctl or stentorctl, pointed at a server.
 pub(crate) struct Tool {
@@ -37,6 +39,7 @@ impl Tool {
         let mut command = Command::new(&self.binary);
         command.arg("--endpoints").arg(&self.endpoint).args(arguments);
         command.env("ETCDCTL_API", "3").stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.env("ETCDCTL_COMMAND_TIMEOUT", TIMEOUT).env("ETCDCTL_DIAL_TIMEOUT", TIMEOUT);
         command
     }
 

@@ -1,6 +1,9 @@
 //! A member in this process and on this thread: memory engine, pipes for a network, tokio's clock (paused
 //! by most tests), counted-up randomness, work as tasks.
 
+#[cfg(all(feature = "binary", feature = "rocksdb"))]
+pub(crate) mod ports;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -181,6 +184,12 @@ impl Rig {
         let mut answer = String::new();
         pipe.read_to_string(&mut answer).await.unwrap();
         answer
+    }
+
+    /// Stops in order.
+    pub(crate) async fn stop(self) {
+        self.server.shutdown(PATIENCE).await;
+        self.member.ended().await;
     }
 
     /// Stops in order and starts again on the same disk.

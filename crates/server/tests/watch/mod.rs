@@ -13,6 +13,7 @@ use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
 
+use crate::harness::Rig;
 use crate::serving::{PATIENCE, Serving};
 
 /// One stream as a client has it; dropping `requests` half-closes it.
@@ -123,14 +124,16 @@ async fn requests_are_answered_in_order() {
     server.stop().await;
 }
 
-#[tokio::test]
+/// By a clock that stands still while there is anything to do: a stopping server gives its streams little
+/// time for what is due.
+#[tokio::test(start_paused = true)]
 async fn the_end_of_the_server_is_unavailable_after_a_last_note() {
-    let server = Serving::start(&[]).await;
-    let mut watching = Watching::open(server.connect().await).await;
+    let rig = Rig::start(&[]).await;
+    let mut watching = Watching::open(rig.channel()).await;
     watching.create(WatchCreateRequest { progress_notify: true, ..key("quiet") });
     assert!(watching.next().await.unwrap().created);
-    let revision = server.put("other", "x").await;
-    let stopping = tokio::spawn(server.stop());
+    let revision = rig.put("other", "x").await;
+    let stopping = tokio::spawn(rig.stop());
     let note = watching.next().await.unwrap();
     assert_eq!((note.watch_id, note.header.unwrap().revision), (0, revision));
     let end = watching.next().await.unwrap_err();

@@ -125,7 +125,7 @@ async fn streams_are_limited_as_configured() {
     tokio::spawn(connection);
     let mut send = send.ready().await.unwrap();
     // The settings come before the first answer, so after a refused call they are known.
-    let mut deadline = std::pin::pin!(tokio::time::sleep(Duration::from_secs(20)));
+    let mut deadline = std::pin::pin!(tokio::time::sleep(Duration::from_secs(60)));
     loop {
         if send.current_max_send_streams() == 2 {
             break;

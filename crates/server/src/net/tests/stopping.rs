@@ -35,7 +35,7 @@ async fn streams_end_with_unavailable_and_calls_are_finished() {
         arrivals.recv().await.unwrap();
     }
     let metrics = harness.metrics.clone();
-    let stopped = tokio::spawn(harness.server.shutdown(Duration::from_secs(20)));
+    let stopped = tokio::spawn(harness.server.shutdown(Duration::from_secs(60)));
     let (headers, data) = watch.await.unwrap();
     assert_eq!(
         (headers["grpc-status"].as_str(), headers["grpc-message"].as_str()),
