@@ -1,0 +1,108 @@
+//! Every put concerns every watcher.
+
+use anyhow::Result;
+
+use super::Options;
+use crate::bars::{Bar, Bound};
+use crate::connection::Windows;
+use crate::figures::{Figures, Unit, micros_each};
+use crate::target::Target;
+use crate::watchers::Streams;
+use crate::wire::{Keys, Watch};
+use crate::writers::{Job, Pace, Until, Writers};
+
+const CPU: &str = "server CPU per event";
+
+pub(super) const KEY_BARS: [Bar; 2] =
+    [Bar::new(CPU, Bound::TimesAtMost(0.125)), Bar::new("put p50", Bound::TimesAtMost(0.35))];
+pub(super) const RANGE_BARS: [Bar; 2] =
+    [Bar::new(CPU, Bound::TimesAtMost(0.125)), Bar::new("put p50", Bound::TimesAtMost(0.15))];
+pub(super) const STREAMS_BARS: [Bar; 1] = [Bar::new(CPU, Bound::TimesAtMost(1.0 / 3.0))];
+
+/// Who watches.
+struct Audience {
+    watchers: usize,
+    streams: usize,
+    connections: usize,
+}
+
+/// 1,000 watchers on one key, 10 streams, each on a connection of its own.
+pub(super) async fn key(target: &Target, options: &Options) -> Result<Figures> {
+    let streams = options.streams.unwrap_or(options.pick(2, 10, 10));
+    let audience = Audience {
+        watchers: options.watchers.unwrap_or(options.pick(20, 1_000, 1_000)),
+        streams,
+        connections: options.connections.unwrap_or(streams),
+    };
+    let keys = Keys::new("fanout/", 1, 32);
+    let watch = Watch::key(keys.get(0));
+    measure(target, options, &audience, &keys, &watch).await
+}
+
+/// 10,000 watchers on one range, 100 streams on 10 connections.
+pub(super) async fn range(target: &Target, options: &Options) -> Result<Figures> {
+    let audience = Audience {
+        watchers: options.watchers.unwrap_or(options.pick(50, 10_000, 10_000)),
+        streams: options.streams.unwrap_or(options.pick(5, 100, 100)),
+        connections: options.connections.unwrap_or(options.pick(2, 10, 10)),
+    };
+    let keys = Keys::new("fanout/", 100, 32);
+    let watch = Watch::all(&keys, 0);
+    measure(target, options, &audience, &keys, &watch).await
+}
+
+/// 100 streams with a watcher each, on one connection, one key.
+pub(super) async fn streams(target: &Target, options: &Options) -> Result<Figures> {
+    let streams = options.streams.unwrap_or(options.pick(5, 100, 100));
+    let audience = Audience {
+        watchers: options.watchers.unwrap_or(streams),
+        streams,
+        connections: options.connections.unwrap_or(1),
+    };
+    let keys = Keys::new("fanout/", 1, 32);
+    let watch = Watch::key(keys.get(0));
+    measure(target, options, &audience, &keys, &watch).await
+}
+
+async fn measure(
+    target: &Target,
+    options: &Options,
+    audience: &Audience,
+    keys: &Keys,
+    watch: &Watch,
+) -> Result<Figures> {
+    let writers = Writers::connect(target.address, options.writers.unwrap_or(1)).await?;
+    let mut streams = Streams::connect(target.address, audience.connections, Windows::LARGE).await?;
+    streams.open(audience.streams).await?;
+    streams.create(audience.watchers, |_| watch.clone()).await?;
+    let mut job = Job {
+        keys: keys.clone(),
+        value_size: options.value_size(),
+        writers: writers.count(),
+        pace: Pace::Closed,
+        until: Until::Elapsed(options.warm_up()),
+    };
+    let fanout = audience.watchers as u64;
+    let mut expected = writers.run(job.clone()).await?.puts * fanout;
+    streams.wait("events", expected, |seen| seen.events).await?;
+
+    job.until = Until::Elapsed(options.phase());
+    streams.time_events(true);
+    let meter = target.meter()?;
+    let written = writers.run(job).await?;
+    let due = written.puts * fanout;
+    expected += due;
+    streams.wait("events", expected, |seen| seen.events).await?;
+    let used = meter.read()?;
+
+    let mut figures = Figures::default();
+    figures.push(CPU, Unit::Micros, micros_each(used.server, due));
+    figures.push("server CPU per put", Unit::Micros, micros_each(used.server, written.puts));
+    figures.push("events per second", Unit::PerSecond, due as f64 / used.elapsed.as_secs_f64());
+    figures.written(&written);
+    streams.seen(|seen| figures.latency("event", &seen.latency));
+    figures.push("server RSS", Unit::Bytes, target.resident()? as f64);
+    figures.own(&used);
+    figures.delivery(&streams, expected);
+    Ok(figures)
+}
