@@ -6,7 +6,9 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::cmd::{alarm, check, completion, defrag, del, endpoint, get, lease, member, put, snapshot, txn, watch};
+use crate::cmd::{
+    alarm, check, completion, defrag, del, endpoint, get, lease, member, put, snapshot, txn, watch, watchers,
+};
 use crate::cmd::{compaction, version};
 use crate::failure::{Exit, Failure, Result};
 use crate::go;
@@ -40,6 +42,7 @@ pub(crate) enum Command {
     Del(del::Args),
     Txn(txn::Args),
     Watch(watch::Args),
+    Watchers(watchers::Args),
     #[command(alias = "compact")]
     Compaction(compaction::Args),
     Lease(lease::Args),

@@ -45,9 +45,36 @@ impl fmt::Display for Table {
     }
 }
 
+impl Table {
+    /// Without borders: one line each, two spaces between columns. The columns named by `left` stand left.
+    pub(crate) fn plain(&self, left: &[usize]) -> String {
+        let widths = self.widths();
+        let mut out = String::new();
+        for row in &self.rows {
+            let mut line = String::new();
+            for (i, (cell, &width)) in row.iter().zip(&widths).enumerate() {
+                let gap = if i > 0 { "  " } else { "" };
+                line +=
+                    &if left.contains(&i) { format!("{gap}{cell:<width$}") } else { format!("{gap}{cell:>width$}") };
+            }
+            out.push_str(line.trim_end());
+            out.push('\n');
+        }
+        out
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn plain_columns_are_aligned_and_end_without_spaces() {
+        let mut table = Table::new(&["id", "name"]);
+        table.row(vec!["7".into(), "é".into()]);
+        table.row(vec!["123".into(), "four".into()]);
+        assert_eq!(table.plain(&[1]), " ID  NAME\n  7  é\n123  four\n");
+    }
 
     #[test]
     fn headers_in_the_middle_and_cells_to_the_right() {

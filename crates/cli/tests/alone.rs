@@ -91,6 +91,16 @@ fn the_first_endpoint_that_answers_is_taken() {
 }
 
 #[test]
+fn an_etcd_has_no_list_of_watchers_and_that_is_said() {
+    let Some(server) = Etcd::start(&[]) else { return };
+    for line in ["watchers", "watchers --follow", "watchers --streams -w json"] {
+        let run = ours(&server.endpoint(), line);
+        assert_eq!((run.code, run.out.as_str()), (4, ""), "{run:?}");
+        assert!(run.err.starts_with("Error: this server does not tell of its watchers: only Stentor does."), "{run:?}");
+    }
+}
+
+#[test]
 fn a_watch_survives_the_server() {
     let Some(mut server) = Etcd::start(&[]) else { return };
     let endpoint = server.endpoint();

@@ -19,6 +19,7 @@ pub(crate) mod version;
 pub(crate) mod watch;
 pub(crate) mod watch_interactive;
 pub(crate) mod watcher;
+pub(crate) mod watchers;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -40,6 +41,7 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<()> {
         Command::Del(args) => args.run(session).await,
         Command::Txn(args) => args.run(session).await,
         Command::Watch(args) => args.run(session).await,
+        Command::Watchers(args) => args.run(session).await,
         Command::Compaction(args) => args.run(session).await,
         Command::Lease(args) => args.run(session).await,
         Command::Endpoint(args) => args.run(session).await,

@@ -7,9 +7,11 @@ mod lease;
 mod message;
 mod snapshot;
 mod watch;
+mod watchers;
 
 pub(crate) use cluster::{Health, PerEndpoint, alarm_name};
 pub(crate) use watch::event_type;
+pub(crate) use watchers::Sight;
 
 use std::io::Write as _;
 
