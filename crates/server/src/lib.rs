@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod net;
 pub mod rpc;
 mod services;
+pub mod watchers;
 
 // A write's way, from the service to the store and back; and what else the core does.
 pub mod apply;

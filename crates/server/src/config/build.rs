@@ -62,6 +62,7 @@ pub(crate) fn build(values: &Values, warnings: &mut Vec<String>) -> Result<Confi
         keepalive: keepalive(values),
         auto_compaction: auto_compaction(values)?,
         watch_progress_notify_interval: progress_interval(values, warnings),
+        slow_watcher_time: values.duration("stentor-slow-watcher-time"),
         compaction_batch_limit: bounded(values, "compaction-batch-limit")?,
         compaction_sleep_interval: values.duration("compaction-sleep-interval"),
         warning_apply_duration: values.duration("warning-apply-duration"),

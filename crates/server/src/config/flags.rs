@@ -257,6 +257,7 @@ pub(crate) const FLAGS: &[Flag] = &[
     row(Group::Own, Acts, Text, "stentor-cluster-id", "", "id of a new cluster, decimal or 0x hex; random when not given"),
     row(Group::Own, Acts, Uint, "stentor-max-answer-bytes", "536870912", "bytes that large answers on their way may hold together; further large reads wait"),
     row(Group::Own, Acts, Text, "stentor-member-id", "", "id of a new member, decimal or 0x hex; random when not given"),
+    row(Group::Own, Acts, Duration, "stentor-slow-watcher-time", "10s", "time after which a watcher that is behind is logged and counted as slow; 0: never"),
 ];
 
 /// The feature gates of etcd 3.7: known, so accepted; none has a meaning here yet.

@@ -88,6 +88,8 @@ pub struct Config {
     pub auto_compaction: AutoCompaction,
     /// Time between two progress notes; at least 100 ms.
     pub watch_progress_notify_interval: Duration,
+    /// A watcher that is behind for longer is slow; 0: none is.
+    pub slow_watcher_time: Duration,
     /// Revisions deleted in one step of a compaction; at least 1.
     pub compaction_batch_limit: usize,
     /// Pause between two such steps.

@@ -49,6 +49,7 @@ fn defaults_are_those_of_etcd() {
     assert_eq!(config.max_concurrent_streams, u32::MAX);
     assert_eq!(config.auto_compaction, AutoCompaction::Off);
     assert_eq!(config.watch_progress_notify_interval, Duration::from_secs(600));
+    assert_eq!(config.slow_watcher_time, Duration::from_secs(10));
     assert_eq!(config.election_timeout, Duration::from_secs(1));
     assert_eq!(config.keepalive.interval, Some(Duration::from_secs(7200)));
     assert_eq!(config.log.outputs, [LogOutput::Stderr]);

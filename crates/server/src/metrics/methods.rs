@@ -91,6 +91,7 @@ pub(crate) const METHODS: &[(&str, &str, MethodKind)] = &[
     ("v3electionpb.Election", "Leader", Unary),
     ("v3electionpb.Election", "Observe", ServerStream),
     ("v3electionpb.Election", "Resign", Unary),
+    ("stentor.introspection.v1.Introspection", "Watchers", Unary),
     ("grpc.health.v1.Health", "Check", Unary),
     ("grpc.health.v1.Health", "List", Unary),
     ("grpc.health.v1.Health", "Watch", ServerStream),

@@ -5,6 +5,7 @@ mod grpc;
 mod methods;
 mod process;
 mod text;
+mod watch;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ pub use grpc::GrpcMetrics;
 pub(crate) use grpc::{Call, MethodMetrics};
 pub use methods::MethodKind;
 pub(crate) use text::CONTENT_TYPE;
+pub use watch::WatchMetrics;
 
 use crate::config::MetricsLevel;
 use crate::version;
@@ -45,6 +47,8 @@ pub struct Handles {
     pub disk: DiskMetrics,
     /// `etcd_mvcc_` and `etcd_debugging_mvcc_`.
     pub mvcc: MvccMetrics,
+    /// `stentor_watch_`.
+    pub watch: WatchMetrics,
     /// `etcd_debugging_lease_`.
     pub lease: LeaseMetrics,
     /// `etcd_network_`.
@@ -169,7 +173,8 @@ impl Metrics {
         versions(&mut registry);
         registry.register_collector(Box::new(process::ProcessCollector));
         let (server, disk, mvcc, lease, network, grpc) = handles;
-        Metrics(Arc::new(Handles { registry, server, disk, mvcc, lease, network, grpc }))
+        let watch = WatchMetrics::new(&mut registry, &mvcc);
+        Metrics(Arc::new(Handles { registry, server, disk, mvcc, watch, lease, network, grpc }))
     }
 
     /// The text of /metrics, in Prometheus' classic format.
@@ -355,6 +360,14 @@ mod tests {
             "etcd_debugging_mvcc_events_total",
             "etcd_debugging_mvcc_pending_events_total",
             "etcd_debugging_mvcc_db_compaction_keys_total",
+            "stentor_watch_streams",
+            "stentor_watch_slow_watchers",
+            "stentor_watch_slowest_lag_revisions",
+            "stentor_watch_slowest_lag_seconds",
+            "stentor_watch_held_bytes",
+            "stentor_watch_events_total",
+            "stentor_watch_sent_bytes_total",
+            "stentor_watch_stream_lag_seconds_bucket",
             "etcd_network_client_grpc_received_bytes_total",
             "etcd_network_client_grpc_sent_bytes_total",
             "grpc_server_started_total",
@@ -386,6 +399,20 @@ mod tests {
         let text = metrics.text();
         assert_eq!(lines(&text, "etcd_mvcc_put_total"), ["etcd_mvcc_put_total 3"]);
         assert_eq!(lines(&text, "etcd_debugging_mvcc_keys_total"), ["etcd_debugging_mvcc_keys_total 2"]);
+        metrics.mvcc.events.inc_by(5);
+        metrics.watch.canceled_by_compaction.inc();
+        let text = metrics.text();
+        assert_eq!(lines(&text, "etcd_debugging_mvcc_events_total"), ["etcd_debugging_mvcc_events_total 5"]);
+        assert_eq!(lines(&text, "stentor_watch_events_total"), ["stentor_watch_events_total 5"]);
+        assert_eq!(
+            lines(&text, "stentor_watch_canceled_total").into_iter().collect::<std::collections::BTreeSet<_>>(),
+            [
+                "stentor_watch_canceled_total{reason=\"client\"} 0",
+                "stentor_watch_canceled_total{reason=\"compaction\"} 1"
+            ]
+            .into()
+        );
+        assert_eq!(lines(&text, "stentor_watch_watchers").len(), 3, "one a state");
         assert_eq!(lines(&text, "etcd_server_id"), ["etcd_server_id{server_id=\"ab\"} 1"]);
     }
 

@@ -4,6 +4,7 @@
 mod auth;
 mod cluster;
 mod election;
+mod introspection;
 mod kv;
 mod lease;
 mod lock;
@@ -17,6 +18,7 @@ pub mod watch;
 pub use auth::AuthService;
 pub use cluster::{ClusterService, Members};
 pub use election::ElectionService;
+pub use introspection::IntrospectionService;
 pub use kv::KvService;
 pub use lease::LeaseService;
 pub use lock::LockService;
