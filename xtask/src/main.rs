@@ -1,5 +1,6 @@
 //! Every command a person needs to work on Stentor. Run `cargo xtask --help`.
 
+mod bench;
 mod cargo;
 mod crash;
 mod deps;
@@ -36,6 +37,8 @@ enum Command {
     Peers(peers::Args),
     /// Compare with real etcds by random requests, any number of them
     Interop(interop::Args),
+    /// Measure what load costs the server, beside etcd
+    Bench(bench::Args),
     /// Kill the server under load, any number of times
     Crash(crash::Args),
     /// Check the dependencies: bans, licences, sources, and what no crate may reach
@@ -65,6 +68,7 @@ fn run(command: Command) -> Result<()> {
         Command::Test(args) => test::run(&args),
         Command::Peers(args) => peers::run(&args),
         Command::Interop(args) => interop::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Crash(args) => crash::run(&args),
         Command::Deps(args) => deps::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),

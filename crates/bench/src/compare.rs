@@ -55,24 +55,23 @@ impl Comparison {
     /// # Errors
     /// When a server does not start or fails.
     pub async fn run(&self, workload: Workload) -> Result<Outcome> {
-        let mut sides = [(&self.stentor, Vec::new())].to_vec();
+        let mut sides = vec![(true, &self.stentor, Vec::new())];
         if let Some(etcd) = self.etcd.as_ref().filter(|_| workload.has_peer()) {
-            sides.push((etcd, Vec::new()));
+            sides.push((false, etcd, Vec::new()));
         }
         for round in 0..self.rounds.max(1) {
-            // What the machine does over time shall not fall on one side.
-            for (binary, rounds) in &mut sides {
+            for (_, binary, rounds) in &mut sides {
                 let mut target = Target::start(binary)?;
                 let figures = workload.run(&mut target, &self.options).await;
                 let figures = figures.with_context(|| format!("{} on {}", workload.name(), target.name))?;
                 eprintln!("{} round {} {}: {}", workload.name(), round + 1, target.name, line(&figures));
                 rounds.push(figures);
             }
+            // What the machine does over time shall not fall on one side.
             sides.reverse();
         }
-        let mut of = |binary| sides.iter().find(|(b, _)| *b == binary).map(|(_, rounds)| median(rounds));
-        let stentor = of(&self.stentor).unwrap_or_default();
-        let etcd = self.etcd.as_ref().and_then(&mut of);
+        let of = |stentor| sides.iter().find(|side| side.0 == stentor).map(|(_, _, rounds)| median(rounds));
+        let (stentor, etcd) = (of(true).unwrap_or_default(), of(false));
         let bars = workload.bars().iter().map(|bar| {
             let (verdict, value) = bar.judge(&stentor, etcd.as_ref());
             Judged { figure: bar.figure.to_owned(), bar: bar.to_string(), value, verdict: verdict.to_string() }

@@ -21,13 +21,14 @@ pub struct Target {
     /// Where its clients connect.
     pub address: SocketAddr,
     pid: u32,
+    stentor: bool,
     server: Option<Server>,
 }
 
 impl Target {
     /// One that runs already; it cannot be restarted.
     pub fn running(name: &str, address: SocketAddr, pid: u32) -> Target {
-        Target { name: name.to_owned(), address, pid, server: None }
+        Target { name: name.to_owned(), address, pid, stentor: false, server: None }
     }
 
     /// Starts a binary on an empty data directory. It is killed when this is dropped.
@@ -40,7 +41,12 @@ impl Target {
         let server = Server::start(binary, flags)?;
         let address = server.endpoint().trim_start_matches("http://").parse()?;
         let pid = server.pid().context("the server has no process")?;
-        Ok(Target { name: name.to_owned(), address, pid, server: Some(server) })
+        Ok(Target { name: name.to_owned(), address, pid, stentor: version.stentor, server: Some(server) })
+    }
+
+    /// Whether it is known to be Stentor.
+    pub fn is_stentor(&self) -> bool {
+        self.stentor
     }
 
     /// Whether [`Target::restart`] works.

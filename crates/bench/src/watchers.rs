@@ -198,6 +198,11 @@ impl Streams {
         seen.progress.clear();
     }
 
+    /// Counts events from nothing again.
+    pub fn forget_events(&self) {
+        self.shared.seen.borrow_mut().events = 0;
+    }
+
     /// Looks at what was seen.
     pub fn seen<T>(&self, look: impl FnOnce(&Seen) -> T) -> T {
         look(&self.shared.seen.borrow())

@@ -1,6 +1,14 @@
 //! The kinds of load. Each is what one row of the cost table says, and returns what it measured.
 
+mod behind;
+mod catchup;
+mod distinct;
 mod fanout;
+mod idle;
+mod non_matching;
+mod prev_kv;
+mod progress;
+mod slow;
 
 use std::time::Duration;
 
@@ -10,6 +18,11 @@ use clap::ValueEnum;
 use crate::bars::Bar;
 use crate::figures::Figures;
 use crate::target::Target;
+use crate::wire::Keys;
+use crate::writers::{Job, Pace, Until, Writers, Written};
+
+/// What a server is given to come to rest between phases.
+const SETTLE: Duration = Duration::from_millis(100);
 
 /// How large a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -100,6 +113,35 @@ pub enum Workload {
     FanoutRange,
     /// One watcher on each of many streams of one connection
     FanoutStreams,
+    /// Watchers on distinct keys: the writers' rate with them and without
+    Distinct,
+    /// Memory of idle watchers on keys
+    IdleKeys,
+    /// Memory of idle watchers on ranges
+    IdleRanges,
+    /// Memory of idle streams
+    IdleStreams,
+    /// Streams that replay a history, from memory and from disk
+    Catchup,
+    /// One stream that replays histories of growing length
+    CatchupLength,
+    /// Watchers that no put concerns: CPU per put against their number
+    NonMatching,
+    /// Watchers with prev_kv, of large values
+    PrevKv,
+    /// Progress requests under full write load
+    Progress,
+    /// Put latency beside a watcher that replays
+    Behind,
+    /// Streams that stop reading
+    Slow,
+}
+
+/// Everything that is known of a workload but how it runs.
+struct Row {
+    /// Whether etcd is measured beside it.
+    peer: bool,
+    bars: &'static [Bar],
 }
 
 impl Workload {
@@ -108,18 +150,34 @@ impl Workload {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
+    fn row(self) -> Row {
+        let (peer, bars): (bool, &'static [Bar]) = match self {
+            Workload::FanoutKey => (true, &fanout::KEY_BARS),
+            Workload::FanoutRange => (true, &fanout::RANGE_BARS),
+            Workload::FanoutStreams => (true, &fanout::STREAMS_BARS),
+            Workload::Distinct => (true, &distinct::BARS),
+            Workload::IdleKeys => (true, &idle::KEY_BARS),
+            Workload::IdleRanges => (true, &idle::RANGE_BARS),
+            Workload::IdleStreams => (true, &idle::STREAM_BARS),
+            Workload::Catchup => (true, &catchup::BARS),
+            Workload::CatchupLength => (false, &catchup::LENGTH_BARS),
+            Workload::NonMatching => (false, &non_matching::BARS),
+            Workload::PrevKv => (true, &prev_kv::BARS),
+            Workload::Progress => (true, &progress::BARS),
+            Workload::Behind => (true, &behind::BARS),
+            Workload::Slow => (true, &slow::BARS),
+        };
+        Row { peer, bars }
+    }
+
     /// Whether etcd is measured beside it.
     pub fn has_peer(self) -> bool {
-        true
+        self.row().peer
     }
 
     /// What is to be reached.
     pub fn bars(self) -> &'static [Bar] {
-        match self {
-            Workload::FanoutKey => &fanout::KEY_BARS,
-            Workload::FanoutRange => &fanout::RANGE_BARS,
-            Workload::FanoutStreams => &fanout::STREAMS_BARS,
-        }
+        self.row().bars
     }
 
     /// Runs it. Must be called within a `LocalSet`.
@@ -131,6 +189,29 @@ impl Workload {
             Workload::FanoutKey => fanout::key(target, options).await,
             Workload::FanoutRange => fanout::range(target, options).await,
             Workload::FanoutStreams => fanout::streams(target, options).await,
+            Workload::Distinct => distinct::run(target, options).await,
+            Workload::IdleKeys => idle::keys(target, options).await,
+            Workload::IdleRanges => idle::ranges(target, options).await,
+            Workload::IdleStreams => idle::streams(target, options).await,
+            Workload::Catchup => catchup::run(target, options).await,
+            Workload::CatchupLength => catchup::length(target, options).await,
+            Workload::NonMatching => non_matching::run(target, options).await,
+            Workload::PrevKv => prev_kv::run(target, options).await,
+            Workload::Progress => progress::run(target, options).await,
+            Workload::Behind => behind::run(target, options).await,
+            Workload::Slow => slow::run(target, options).await,
         }
     }
+}
+
+/// Writes so many revisions, as fast as all writers can.
+async fn history(writers: &Writers, keys: &Keys, revisions: u64, value_size: usize) -> Result<Written> {
+    let (keys, count) = (keys.clone(), writers.count());
+    writers.run(Job { keys, value_size, writers: count, pace: Pace::Closed, until: Until::Count(revisions) }).await
+}
+
+/// The middle one of these; 0 without any.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
 }

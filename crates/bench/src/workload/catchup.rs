@@ -1,0 +1,145 @@
+//! Watchers that begin in the past.
+
+use anyhow::Result;
+
+use super::{Options, history};
+use crate::bars::{Bar, Bound};
+use crate::clock;
+use crate::connection::Windows;
+use crate::figures::{Figures, Unit, micros_each};
+use crate::target::{Target, Used};
+use crate::watchers::Streams;
+use crate::wire::{Keys, Watch};
+use crate::writers::{Writers, Written};
+
+const MEMORY: &str = "events per second from memory";
+const DISK: &str = "events per second from disk";
+const GROWTH: &str = "time per event, longest / shortest";
+
+pub(super) const BARS: [Bar; 2] =
+    [Bar::new(MEMORY, Bound::TimesAtLeast(10.0)), Bar::new(DISK, Bound::TimesAtLeast(5.0))];
+pub(super) const LENGTH_BARS: [Bar; 1] = [Bar::new(GROWTH, Bound::AtMost(1.1))];
+
+/// What replays were measured together.
+struct Replays {
+    events: u64,
+    seconds: f64,
+    used: Used,
+    streams: Streams,
+}
+
+impl Replays {
+    fn rate(&self) -> f64 {
+        self.events as f64 / self.seconds.max(1e-9)
+    }
+}
+
+/// 20 streams replay 20,000 revisions: just written, and after a restart.
+pub(super) async fn run(target: &mut Target, options: &Options) -> Result<Figures> {
+    let revisions = options.revisions.unwrap_or(options.pick(200, 20_000, 20_000));
+    let streams = options.streams.unwrap_or(options.pick(3, 20, 20));
+    let keys = Keys::new("history/", 1_000, 32);
+    let writers = Writers::connect(target.address, options.writers.unwrap_or(32)).await?;
+    let written = history(&writers, &keys, revisions, options.value_size()).await?;
+    let mut figures = Figures::default();
+    let memory = replay(target, options, streams, &keys, &written, revisions).await?;
+    figures.push(MEMORY, Unit::PerSecond, memory.rate());
+    figures.push("server CPU per event from memory", Unit::Micros, micros_each(memory.used.server, memory.events));
+    figures.own(&memory.used);
+    figures.push("server RSS", Unit::Bytes, target.resident()? as f64);
+    figures.delivery(&memory.streams, memory.events);
+    drop(memory);
+    if target.restarts() {
+        target.restart()?;
+        let disk = replay(target, options, streams, &keys, &written, revisions).await?;
+        figures.push(DISK, Unit::PerSecond, disk.rate());
+        figures.push("server CPU per event from disk", Unit::Micros, micros_each(disk.used.server, disk.events));
+        figures.push("server RSS after a restart", Unit::Bytes, target.resident()? as f64);
+        let [received, disordered] = disk.streams.seen(|seen| [seen.events, seen.disordered]);
+        figures.push("events received from disk", Unit::Count, received as f64);
+        figures.push("out of order or twice from disk", Unit::Count, disordered as f64);
+    }
+    Ok(figures)
+}
+
+/// One stream replays histories of growing length.
+pub(super) async fn length(target: &Target, options: &Options) -> Result<Figures> {
+    let longest = options.revisions.unwrap_or(options.pick(1_000, 200_000, 1_000_000));
+    let keys = Keys::new("history/", 1_000, 32);
+    let writers = Writers::connect(target.address, options.writers.unwrap_or(32)).await?;
+    let mut written = Written::default();
+    let mut figures = Figures::default();
+    let (mut each, mut total) = (Vec::new(), 0);
+    for length in lengths(longest, options.pick(100, 10_000, 10_000)) {
+        let more = history(&writers, &keys, length - written.puts, options.value_size()).await?;
+        written.first_revision = if written.puts == 0 { more.first_revision } else { written.first_revision };
+        written.puts = length;
+        // A short one is over before the clock has turned: it is repeated, and the median counts.
+        let repeats = (longest / length / 2).clamp(3, 15);
+        let (mut times, mut cpu, mut last) = (Vec::new(), Vec::new(), None);
+        for _ in 0..repeats {
+            let replays = replay(target, options, 1, &keys, &written, length).await?;
+            times.push(replays.seconds * 1e6 / length as f64);
+            cpu.push(micros_each(replays.used.server, length));
+            total += replays.events;
+            last = Some(replays);
+        }
+        let time = super::median(times);
+        figures.push(format!("time per event of {length}"), Unit::Micros, time);
+        figures.push(format!("server CPU per event of {length}"), Unit::Micros, super::median(cpu));
+        each.push(time);
+        if length == longest
+            && let Some(last) = last
+        {
+            figures.own(&last.used);
+            figures.delivery(&last.streams, length);
+        }
+    }
+    let growth = each.last().unwrap_or(&0.0) / each.first().unwrap_or(&1.0);
+    figures.0.insert(0, crate::figures::Figure { name: GROWTH.into(), unit: Unit::Share, value: growth });
+    figures.push("events replayed in all", Unit::Count, total as f64);
+    figures.push("server RSS", Unit::Bytes, target.resident()? as f64);
+    Ok(figures)
+}
+
+/// From the shortest, each ten times the one before, to the longest.
+fn lengths(longest: u64, shortest: u64) -> Vec<u64> {
+    let mut lengths: Vec<u64> =
+        std::iter::successors(Some(shortest), |length| Some(length * 10)).take_while(|l| *l < longest).collect();
+    lengths.push(longest);
+    lengths
+}
+
+/// Each of so many streams, on a connection of its own, reads everything since the first revision.
+async fn replay(
+    target: &Target,
+    options: &Options,
+    count: usize,
+    keys: &Keys,
+    written: &Written,
+    revisions: u64,
+) -> Result<Replays> {
+    let connections = options.connections.unwrap_or(count);
+    let mut streams = Streams::connect(target.address, connections, Windows::LARGE).await?;
+    streams.open(count).await?;
+    let events = revisions * count as u64;
+    let meter = target.meter()?;
+    let start = clock::now();
+    streams.create(count, |_| Watch::all(keys, written.first_revision)).await?;
+    streams.wait("events", events, |seen| seen.events).await?;
+    let used = meter.read()?;
+    let seconds = streams.seen(|seen| seen.last_event.saturating_sub(start)) as f64 / 1e9;
+    Ok(Replays { events, seconds, used, streams })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lengths;
+
+    #[test]
+    fn lengths_grow_tenfold_and_end_at_the_longest() {
+        assert_eq!(lengths(1_000_000, 10_000), [10_000, 100_000, 1_000_000]);
+        assert_eq!(lengths(200_000, 10_000), [10_000, 100_000, 200_000]);
+        assert_eq!(lengths(5, 100), [5]);
+    }
+}

@@ -1,0 +1,82 @@
+//! Measures Stentor beside etcd. Slow, and at the mercy of what else the machine does: no part of CI.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::{cargo, machine, peers, rocksdb};
+
+/// Stentor is compared with this etcd.
+const PEER: &str = "3.5";
+
+/// Measure what load costs the server, beside etcd.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    kind: Kind,
+}
+
+#[derive(clap::Subcommand)]
+enum Kind {
+    /// Watchers: each row of the cost table, small unless `--full`
+    Watch(Watch),
+}
+
+#[derive(clap::Args)]
+struct Watch {
+    /// The server to measure, if not the one of this clone
+    #[arg(long)]
+    server: Option<PathBuf>,
+    /// The etcd to compare with, if not 3.5
+    #[arg(long, conflicts_with = "alone")]
+    peer: Option<PathBuf>,
+    /// Measure Stentor alone
+    #[arg(long)]
+    alone: bool,
+    /// Install nothing: only name the command that would
+    #[arg(long)]
+    no_install: bool,
+    /// Workloads and options, as `stentor-bench watch` takes them: `--full`, `--rounds N`, `--json FILE`,
+    /// `fanout-key`, ...
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    rest: Vec<String>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let Kind::Watch(args) = &args.kind;
+    let server = match &args.server {
+        Some(server) => server.clone(),
+        None => {
+            rocksdb::ensure(!args.no_install)?;
+            built("stentor", "--package=stentor-server")?
+        }
+    };
+    let mut command = Command::new(built("stentor-bench", "--package=stentor-bench")?);
+    command.arg("watch").arg("--stentor").arg(server);
+    if let Some(peer) = args.peer()? {
+        command.arg("--etcd").arg(peer);
+    }
+    machine::run(command.args(&args.rest))
+}
+
+impl Watch {
+    fn peer(&self) -> Result<Option<PathBuf>> {
+        if self.alone || self.peer.is_some() {
+            return Ok(self.peer.clone());
+        }
+        let found = peers::find(!self.no_install)?;
+        found.report(false)?;
+        let peer = found.peers.into_iter().find(|peer| peer.release == PEER);
+        if peer.is_none() {
+            println!("SKIPPED: the comparison with etcd {PEER}");
+        }
+        Ok(peer.map(|peer| peer.etcd))
+    }
+}
+
+fn built(name: &str, package: &str) -> Result<PathBuf> {
+    cargo::programs_of(cargo::cargo().args(["build", "--locked", "--release", "--bins", package]))?
+        .remove(name)
+        .with_context(|| format!("no program {name} was built"))
+}
