@@ -122,7 +122,7 @@ impl Outcome {
             let theirs = theirs.map(ToString::to_string).unwrap_or_default();
             row(&mut text, [&figure.name, &figure.to_string(), &theirs, &ratio.unwrap_or_default(), &bar]);
         }
-        text
+        text.trim_end().to_owned()
     }
 }
 

@@ -6,9 +6,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand, ValueEnum};
+use serde::Serialize;
 use stentor_bench::compare::{Comparison, Outcome};
 use stentor_bench::target::Target;
 use stentor_bench::workload::{Options, Size, Workload};
+use stentor_interop::peers::Version;
 
 /// Put load on etcd v3 servers and measure what it costs them
 #[derive(Parser)]
@@ -86,23 +88,42 @@ fn run(command: Command) -> Result<()> {
     })
 }
 
+/// What is written to a file: enough to tell later what was measured.
+#[derive(Serialize)]
+struct Record {
+    stentor: String,
+    etcd: Option<String>,
+    cpus: usize,
+    full: bool,
+    rounds: usize,
+    outcomes: Vec<Outcome>,
+}
+
 async fn watch(args: Watch) -> Result<()> {
     let mut options = args.options;
     options.size = if args.full { Size::Full } else { Size::Small };
     let rounds = args.rounds.unwrap_or(if args.full { 3 } else { 1 });
+    let mut record = Record {
+        stentor: Version::of(&args.stentor)?.to_string(),
+        etcd: args.etcd.as_deref().map(Version::of).transpose()?.map(|version| version.to_string()),
+        cpus: std::thread::available_parallelism()?.get(),
+        full: args.full,
+        rounds,
+        outcomes: Vec::new(),
+    };
+    println!("{}; {} CPUs", record.etcd.as_deref().unwrap_or("Stentor alone"), record.cpus);
     let comparison = Comparison { stentor: args.stentor, etcd: args.etcd, rounds, options };
     let all = Workload::value_variants().to_vec();
-    let mut outcomes = Vec::new();
     for workload in if args.workloads.is_empty() { all } else { args.workloads } {
         let outcome = comparison.run(workload).await?;
-        println!("{}", outcome.table());
-        outcomes.push(outcome);
+        println!("\n{}", outcome.table());
+        record.outcomes.push(outcome);
     }
-    let worse: Vec<_> = outcomes.iter().filter(|o| o.has_worse()).map(|o| o.workload.as_str()).collect();
-    println!("worse than a bar: {}", if worse.is_empty() { "none".to_owned() } else { worse.join(", ") });
-    args.json.map_or(Ok(()), |path| {
-        std::fs::write(&path, json(&outcomes)?).with_context(|| format!("cannot write {}", path.display()))
-    })
+    let worse: Vec<_> = record.outcomes.iter().filter(|o| o.has_worse()).map(|o| o.workload.as_str()).collect();
+    println!("\nworse than a bar: {}", if worse.is_empty() { "none".to_owned() } else { worse.join(", ") });
+    let Some(path) = args.json else { return Ok(()) };
+    let json = serde_json::to_string_pretty(&record)? + "\n";
+    std::fs::write(&path, json).with_context(|| format!("cannot write {}", path.display()))
 }
 
 async fn single(args: Run) -> Result<()> {
@@ -114,8 +135,4 @@ async fn single(args: Run) -> Result<()> {
         println!("{:<34}{figure}", figure.name);
     }
     Ok(())
-}
-
-fn json(outcomes: &[Outcome]) -> Result<String> {
-    Ok(serde_json::to_string_pretty(outcomes)? + "\n")
 }

@@ -56,6 +56,8 @@ struct Shared {
     seen: RefCell<Seen>,
     /// Measure the time that events took: they carry it.
     timed: Cell<bool>,
+    /// Read no more than so many events a second on each stream.
+    pace: Cell<Option<f64>>,
 }
 
 /// Watch streams whose answers are counted together. Dropping it closes them.
@@ -190,6 +192,11 @@ impl Streams {
         }
     }
 
+    /// Makes each stream read only so many events a second: what it does not read, the server has to keep.
+    pub fn pace(&self, events_per_second: f64) {
+        self.shared.pace.set(Some(events_per_second));
+    }
+
     /// Whether to measure how long events took; from now on.
     pub fn time_events(&self, timed: bool) {
         self.shared.timed.set(timed);
@@ -237,9 +244,15 @@ impl Streams {
 async fn read(response: h2::client::ResponseFuture, shared: &Shared, state: &State) -> Result<()> {
     let mut body = connection::accept(response).await?;
     let mut frames = Frames::default();
+    let (start, mut events) = (clock::now(), 0);
     loop {
         while state.paused.get() {
             state.resumed.notified().await;
+        }
+        if let Some(pace) = shared.pace.get() {
+            while events as f64 > (clock::now() - start) as f64 / 1e9 * pace {
+                sleep(LOOK_AGAIN).await;
+            }
         }
         let Some(bytes) = body.data().await else { break };
         let bytes = bytes?;
@@ -248,7 +261,9 @@ async fn read(response: h2::client::ResponseFuture, shared: &Shared, state: &Sta
         let mut seen = shared.seen.borrow_mut();
         seen.bytes += bytes.len() as u64;
         let mut reader = Reader { state, seen: &mut seen, now, timed: shared.timed.get() };
+        let before = reader.seen.events;
         frames.push(&bytes, |message| reader.response(message))?;
+        events += seen.events - before;
     }
     match body.trailers().await? {
         Some(trailers) => connection::check(&trailers)?,

@@ -2,16 +2,14 @@
 
 use anyhow::Result;
 
-use super::Options;
+use super::{CPU, Options, cost_of_a_put, push_cost};
 use crate::bars::{Bar, Bound};
 use crate::connection::Windows;
-use crate::figures::{Figures, Unit, micros_each};
+use crate::figures::{Figures, Unit};
 use crate::target::Target;
 use crate::watchers::Streams;
 use crate::wire::{Keys, Watch};
 use crate::writers::{Job, Pace, Until, Writers};
-
-const CPU: &str = "server CPU per event";
 
 pub(super) const KEY_BARS: [Bar; 2] =
     [Bar::new(CPU, Bound::TimesAtMost(0.125)), Bar::new("put p50", Bound::TimesAtMost(0.35))];
@@ -72,9 +70,6 @@ async fn measure(
     watch: &Watch,
 ) -> Result<Figures> {
     let writers = Writers::connect(target.address, options.writers.unwrap_or(1)).await?;
-    let mut streams = Streams::connect(target.address, audience.connections, Windows::LARGE).await?;
-    streams.open(audience.streams).await?;
-    streams.create(audience.watchers, |_| watch.clone()).await?;
     let mut job = Job {
         keys: keys.clone(),
         value_size: options.value_size(),
@@ -82,6 +77,13 @@ async fn measure(
         pace: Pace::Closed,
         until: Until::Elapsed(options.warm_up()),
     };
+    writers.run(job.clone()).await?;
+    let put_cost =
+        cost_of_a_put(target, &writers, &Job { until: Until::Elapsed(options.phase()), ..job.clone() }).await?;
+
+    let mut streams = Streams::connect(target.address, audience.connections, Windows::LARGE).await?;
+    streams.open(audience.streams).await?;
+    streams.create(audience.watchers, |_| watch.clone()).await?;
     let fanout = audience.watchers as u64;
     let mut expected = writers.run(job.clone()).await?.puts * fanout;
     streams.wait("events", expected, |seen| seen.events).await?;
@@ -96,8 +98,7 @@ async fn measure(
     let used = meter.read()?;
 
     let mut figures = Figures::default();
-    figures.push(CPU, Unit::Micros, micros_each(used.server, due));
-    figures.push("server CPU per put", Unit::Micros, micros_each(used.server, written.puts));
+    push_cost(&mut figures, used.server, written.puts, due, put_cost);
     figures.push("events per second", Unit::PerSecond, due as f64 / used.elapsed.as_secs_f64());
     figures.written(&written);
     streams.seen(|seen| figures.latency("event", &seen.latency));

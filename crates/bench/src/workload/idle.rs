@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Options, SETTLE};
+use super::Options;
 use crate::bars::{Bar, Bound};
 use crate::connection::Windows;
 use crate::figures::{Figures, Unit, micros_each};
@@ -37,11 +37,11 @@ async fn watchers(target: &Target, options: &Options, watch: fn(Vec<u8>) -> Watc
     let count = options.watchers.unwrap_or(most);
     let keys = Keys::new("idle/", count as u64, 32);
     let mut streams = ready(target, options, options.streams.unwrap_or(options.pick(5, 100, 100))).await?;
-    let before = settled(target).await?;
+    let before = settled(target, options).await?;
     let meter = target.meter()?;
     streams.create(count, |index| watch(keys.get(index))).await?;
     let used = meter.read()?;
-    let after = settled(target).await?;
+    let after = settled(target, options).await?;
     let mut figures = Figures::default();
     figures.push(EACH, Unit::Bytes, (after - before) / count as f64);
     if count >= 1_000_000 {
@@ -60,11 +60,11 @@ pub(super) async fn streams(target: &Target, options: &Options) -> Result<Figure
     let count = options.streams.unwrap_or(options.pick(50, 5_000, 10_000));
     let keys = Keys::new("idle/", count as u64, 32);
     let mut first = ready(target, options, options.connections.unwrap_or(10)).await?;
-    let before = settled(target).await?;
+    let before = settled(target, options).await?;
     first.open(count).await?;
     let total = first.len();
     first.create(total, |index| Watch::key(keys.get(index))).await?;
-    let after = settled(target).await?;
+    let after = settled(target, options).await?;
     let mut figures = Figures::default();
     figures.push(STREAM, Unit::Bytes, (after - before) / count as f64);
     figures.push("streams", Unit::Count, count as f64);
@@ -89,16 +89,8 @@ async fn ready(target: &Target, options: &Options, count: usize) -> Result<Strea
     Ok(streams)
 }
 
-/// The resident memory once it has stopped changing, or after five seconds.
-async fn settled(target: &Target) -> Result<f64> {
-    let mut last = target.resident()?;
-    for _ in 0..10 {
-        tokio::time::sleep(SETTLE.max(Duration::from_millis(500))).await;
-        let now = target.resident()?;
-        if now.abs_diff(last) < 200_000 {
-            return Ok(now as f64);
-        }
-        last = now;
-    }
-    Ok(last as f64)
+/// The resident memory after a rest: allocators give back what they don't need only after some seconds.
+async fn settled(target: &Target, options: &Options) -> Result<f64> {
+    tokio::time::sleep(Duration::from_millis(options.pick(50, 12_000, 12_000))).await;
+    Ok(target.resident()? as f64)
 }

@@ -16,11 +16,13 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::bars::Bar;
-use crate::figures::Figures;
+use crate::figures::{Figures, Unit, micros_each};
 use crate::target::Target;
 use crate::wire::Keys;
 use crate::writers::{Job, Pace, Until, Writers, Written};
 
+/// The figure that most rows are about.
+const CPU: &str = "server CPU per event";
 /// What a server is given to come to rest between phases.
 const SETTLE: Duration = Duration::from_millis(100);
 
@@ -208,6 +210,22 @@ impl Workload {
 async fn history(writers: &Writers, keys: &Keys, revisions: u64, value_size: usize) -> Result<Written> {
     let (keys, count) = (keys.clone(), writers.count());
     writers.run(Job { keys, value_size, writers: count, pace: Pace::Closed, until: Until::Count(revisions) }).await
+}
+
+/// What a put of this job costs the server while nobody watches, in microseconds of CPU.
+async fn cost_of_a_put(target: &Target, writers: &Writers, job: &Job) -> Result<f64> {
+    let meter = target.meter()?;
+    let written = writers.run(job.clone()).await?;
+    Ok(micros_each(meter.read()?.server, written.puts))
+}
+
+/// Adds the server's CPU per event, as it is and less what the puts cost by themselves.
+fn push_cost(figures: &mut Figures, server: Duration, puts: u64, events: u64, put_cost: f64) {
+    let each = micros_each(server, events);
+    let put_share = put_cost * puts as f64 / events.max(1) as f64;
+    figures.push(CPU, Unit::Micros, each);
+    figures.push("server CPU per event, puts aside", Unit::Micros, (each - put_share).max(0.0));
+    figures.push("server CPU per put, none watching", Unit::Micros, put_cost);
 }
 
 /// The middle one of these; 0 without any.

@@ -53,12 +53,12 @@ pub(super) async fn run(target: &Target, options: &Options) -> Result<Figures> {
         until: Until::Count(options.pick(200, 20_000, 40_000)),
     };
     writers.run(job.clone()).await?;
-    job.until = Until::Count(options.pick(100, 10_000, 20_000));
+    job.until = Until::Count(options.pick(100, 5_000, 10_000));
     let (mut ratios, mut figures) = (Figures::default(), Figures::default());
     let mut received = 0;
     for Kind { name, ratio, watch } in KINDS {
         let mut costs: Vec<Vec<Cost>> = vec![Vec::new(); counts.len() + 1];
-        for round in 0..options.pick(1, 5, 7) {
+        for round in 0..options.pick(1, 9, 9) {
             let mut crowd = Crowd { layers: Vec::new(), keys: Keys::new("other/", most as u64, 32), watch };
             // Up in one round, down in the next, so that neither the growing history nor the machine's
             // moods look like an effect of the count.

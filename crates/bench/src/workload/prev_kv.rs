@@ -2,16 +2,14 @@
 
 use anyhow::{Result, ensure};
 
-use super::Options;
+use super::{CPU, Options, cost_of_a_put, push_cost};
 use crate::bars::{Bar, Bound};
 use crate::connection::Windows;
-use crate::figures::{Figures, Unit, micros_each};
+use crate::figures::{Figures, Unit};
 use crate::target::Target;
 use crate::watchers::Streams;
 use crate::wire::{Keys, Watch};
 use crate::writers::{Job, Pace, Until, Writers};
-
-const CPU: &str = "server CPU per event";
 
 pub(super) const BARS: [Bar; 2] =
     [Bar::new(CPU, Bound::TimesAtMost(0.125)), Bar::new("event p99", Bound::AtMost(100_000.0))];
@@ -36,6 +34,8 @@ pub(super) async fn run(target: &Target, options: &Options) -> Result<Figures> {
         until: Until::Count(keys.count()),
     };
     writers.run(job.clone()).await?;
+    let put_cost =
+        cost_of_a_put(target, &writers, &Job { until: Until::Elapsed(options.phase()), ..job.clone() }).await?;
     streams.open(options.streams.unwrap_or(1)).await?;
     let watch = |index: u64| {
         let key = keys.get(index / MATCHING);
@@ -59,7 +59,7 @@ pub(super) async fn run(target: &Target, options: &Options) -> Result<Figures> {
     ensure!(with_prev == expected, "{} of {expected} events came without prev_kv", expected - with_prev);
 
     let mut figures = Figures::default();
-    figures.push(CPU, Unit::Micros, micros_each(used.server, due));
+    push_cost(&mut figures, used.server, written.puts, due, put_cost);
     streams.seen(|seen| figures.latency("event", &seen.latency));
     figures.written(&written);
     figures.push("server RSS", Unit::Bytes, target.resident()? as f64);
