@@ -248,6 +248,66 @@ async fn sigterm_amid_everything() -> Result<(), String> {
     ends.into_iter().find(|end| *end != stopped).map_or(Ok(()), |end| Err(format!("a stream ended with {end:?}")))
 }
 
+/// Each of the streams of ten thousand watchers is told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigterm_with_ten_thousand_watchers() {
+    let mut late = Vec::new();
+    while late.len() < STOP_ATTEMPTS {
+        match sigterm_with_watchers(10, 10, 100).await {
+            Ok(()) => return,
+            Err(what) => late.push(what),
+        }
+    }
+    panic!("never all in time: {late:#?}");
+}
+
+/// The error is what may come of a machine that gives the server no time to end its streams.
+async fn sigterm_with_watchers(connections: usize, streams: usize, watchers: usize) -> Result<(), String> {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(folder.path()).await;
+    let mut reading = Vec::new();
+    for _ in 0..connections {
+        let channel = process.channel().await;
+        for _ in 0..streams {
+            let (send, requests) = mpsc::unbounded_channel();
+            for n in 0..watchers {
+                let key = format!("k{n}").into();
+                let create = WatchCreateRequest { key, progress_notify: n % 2 == 0, ..Default::default() };
+                send.send(WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) }).unwrap();
+            }
+            let mut client = WatchClient::new(channel.clone());
+            let mut responses = client.watch(UnboundedReceiverStream::new(requests)).await.unwrap().into_inner();
+            for _ in 0..watchers {
+                assert!(timeout(PATIENCE, responses.message()).await.unwrap().unwrap().unwrap().created);
+            }
+            reading.push(async move {
+                let _send = send;
+                loop {
+                    match responses.message().await {
+                        Ok(Some(_)) => {}
+                        Ok(None) => panic!("a watch ended without an error"),
+                        Err(status) => return (status.code(), status.message().to_owned()),
+                    }
+                }
+            });
+        }
+    }
+    let reading = tokio::spawn(join_all(reading));
+    process.kv().await.put(put("k0", "v")).await.unwrap();
+    process.signal("-TERM");
+    let begun = Instant::now();
+    let status = timeout(PATIENCE, process.ended()).await.expect("it stays");
+    let took = begun.elapsed();
+    assert_eq!(status.code(), Some(0));
+    let ends = timeout(PATIENCE, reading).await.unwrap().unwrap();
+    assert_eq!(ends.len(), connections * streams);
+    if took >= STOP_TIME {
+        return Err(format!("it took {took:?}"));
+    }
+    let stopped = (Code::Unavailable, "etcdserver: server stopped".to_owned());
+    ends.into_iter().find(|end| *end != stopped).map_or(Ok(()), |end| Err(format!("a stream ended with {end:?}")))
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigkill_loses_nothing_acknowledged() {
     let folder = tempfile::tempdir().unwrap();
