@@ -107,9 +107,10 @@ impl Outcome {
     /// A table for people.
     pub fn table(&self) -> String {
         let mut text = format!("{}\n", self.workload);
+        let width = self.stentor.0.iter().map(|figure| figure.name.chars().count()).max().unwrap_or(0) + 2;
         let row = |text: &mut String, cells: [&str; 5]| {
             let [name, stentor, etcd, ratio, bar] = cells;
-            let line = format!("  {name:<34}{stentor:>14}{etcd:>14}{ratio:>9}  {bar}");
+            let line = format!("  {name:<width$}{stentor:>14}{etcd:>14}{ratio:>9}  {bar}");
             // Writing to a string cannot fail.
             let _ = writeln!(text, "{}", line.trim_end());
         };

@@ -132,7 +132,7 @@ async fn single(args: Run) -> Result<()> {
     let mut target = Target::running("server", args.endpoint, args.pid);
     let figures = args.workload.run(&mut target, &options).await?;
     for figure in &figures.0 {
-        println!("{:<34}{figure}", figure.name);
+        println!("{:<46}{figure}", figure.name);
     }
     Ok(())
 }

@@ -44,10 +44,10 @@ pub(super) async fn run(target: &Target, options: &Options) -> Result<Figures> {
     let mut grown = [0.0; 2];
     let mut cpu = [0.0; 2];
     let mut slow = Streams::connect(target.address, slow_count, Windows::STANDARD).await?;
-    slow.open(slow_count).await?;
     let mut owed = 0;
     for (phase, name) in ["event alone", "event beside slow"].into_iter().enumerate() {
         if phase == 1 {
+            slow.open(slow_count).await?;
             slow.create(slow_count, |_| Watch::all(&keys, 0)).await?;
             slow.pause(true);
         }
