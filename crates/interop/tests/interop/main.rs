@@ -9,6 +9,7 @@ mod etcd_client;
 mod etcdctl;
 mod session;
 mod tool;
+mod watch;
 
 #[cfg(not(feature = "etcd-client"))]
 #[test]
