@@ -160,6 +160,6 @@ async fn the_default_limit_is_two_mebibytes() {
     assert_eq!(watching.ledger.fragments, 0);
     let second = writer.txn(puts(15_000)).await;
     let parts = to_the_end_of(&mut watching, id, second, PUTS).await;
-    assert_eq!(parts.len(), 2);
+    assert!(parts.len() > 1, "it is above the limit");
     assert!(parts.iter().all(|part| part.encoded_len() < 2 << 20));
 }
