@@ -141,17 +141,28 @@ pub(crate) fn as_root(line: &str) -> String {
     format!("{sudo}sh -c '{line}'")
 }
 
+/// A lock that is held until this is dropped.
+pub(crate) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing it is not enough: a process that is just being started holds our files until it runs
+        // its program. If this fails, the lock ends a little later.
+        let _ = self.0.unlock();
+    }
+}
+
 /// Waits until this process alone holds the lock file `path`, for building `what` into the cache. The
-/// system gives the lock back when the file is dropped or the process ends, however it does.
-pub(crate) fn lock(path: &Path, what: &str) -> Result<File> {
+/// system gives the lock back when it is dropped or the process ends, however it does.
+pub(crate) fn lock(path: &Path, what: &str) -> Result<Lock> {
     let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
     match file.try_lock() {
-        Ok(()) => return Ok(file),
+        Ok(()) => return Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => println!("{what}: another process is at it; waiting"),
         Err(TryLockError::Error(e)) => return Err(e).with_context(|| format!("cannot lock {}", path.display())),
     }
     file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
-    Ok(file)
+    Ok(Lock(file))
 }
 
 /// Removes a directory and what is in it, if it is there.

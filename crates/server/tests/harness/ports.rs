@@ -1,7 +1,7 @@
 //! Ports for servers that are told theirs by a flag.
 
 use std::hash::{BuildHasher as _, RandomState};
-use std::net::TcpListener;
+use std::net::TcpStream;
 use std::ops::Range;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -14,5 +14,6 @@ const PORTS: Range<u16> = 12_000..32_000;
 pub(crate) fn free_port() -> u16 {
     static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(RandomState::new().hash_one(()) as u16));
     let mut ports = PORTS.map(|_| PORTS.start + NEXT.fetch_add(1, Ordering::Relaxed) % (PORTS.end - PORTS.start));
-    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
+    // By connecting: a listener of ours would live on for a moment in a process that is just being started.
+    ports.find(|port| TcpStream::connect(("127.0.0.1", *port)).is_err()).unwrap()
 }

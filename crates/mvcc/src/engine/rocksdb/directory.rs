@@ -16,8 +16,18 @@ const FORMAT: u32 = 1;
 /// A data directory that this engine, and no other, has open.
 pub(super) struct Directory {
     path: PathBuf,
-    /// Locked as long as it is open.
-    _lock: File,
+    _lock: Lock,
+}
+
+/// A file that is locked until this is dropped.
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing it is not enough: a process that is just being started holds our files until it runs
+        // its program. If this fails, the lock ends a little later.
+        let _ = self.0.unlock();
+    }
 }
 
 impl Directory {
@@ -176,11 +186,11 @@ fn parse_format(content: &[u8]) -> Option<u32> {
     digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
 }
 
-fn lock(path: &Path) -> Result<File, EngineError> {
+fn lock(path: &Path) -> Result<Lock, EngineError> {
     // RocksDB's own lock comes too late: what is done before it would meet an open database.
     let file = File::open(path).map_err(|e| io_error("open", path, &e))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(EngineError::Locked(format!("{} is locked", path.display()))),
         Err(TryLockError::Error(error)) => Err(io_error("lock", path, &error)),
     }
