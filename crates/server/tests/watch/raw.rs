@@ -6,6 +6,7 @@ use h2::{RecvStream, SendStream};
 use prost::Message;
 use stentor_proto::etcdserverpb::watch_request::RequestUnion;
 use stentor_proto::etcdserverpb::{WatchCancelRequest, WatchCreateRequest, WatchRequest, WatchResponse};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -20,6 +21,7 @@ const PREFIX_BYTES: usize = 5;
 /// A connection, which ends when it is dropped.
 pub(crate) struct Connection {
     send: SendRequest<Bytes>,
+    frozen: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
@@ -35,7 +37,25 @@ impl Connection {
         let mut builder = h2::client::Builder::new();
         builder.initial_window_size(window).initial_connection_window_size(CONNECTION_WINDOW);
         let (send, connection) = builder.handshake(rig.pipe()).await.unwrap();
-        Connection { send, task: tokio::spawn(async move { drop(connection.await) }) }
+        let (frozen, mut is_frozen) = watch::channel(false);
+        let task = tokio::spawn(async move {
+            let mut connection = std::pin::pin!(connection);
+            loop {
+                tokio::select! {
+                    _ = &mut connection => return,
+                    _ = is_frozen.wait_for(|frozen| *frozen) => {}
+                }
+                if is_frozen.wait_for(|frozen| !*frozen).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Connection { send, frozen, task }
+    }
+
+    /// From now on its bytes are not even read from the socket, or are again.
+    pub(crate) fn freeze(&self, frozen: bool) {
+        self.frozen.send_replace(frozen);
     }
 
     /// A call that is sent; its requests' side, and its answer to come.

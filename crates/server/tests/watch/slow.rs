@@ -127,6 +127,37 @@ async fn stalled_streams_hold_a_bounded_amount() {
     }
 }
 
+/// The same where the streams' windows are open, and nothing is taken from the socket.
+#[tokio::test(start_paused = true)]
+async fn a_stalled_connection_holds_a_bounded_amount_per_stream() {
+    const STREAMS: u64 = 10;
+    // All of them together fit the connection's window, so that the client can take them in any order.
+    const PUTS: usize = 300;
+    const VALUE: usize = 20_000;
+    const PIPE: u64 = 64 << 10;
+    let rig = Rig::start(&[]).await;
+    let connection = &mut Connection::open(&rig, 32 << 20).await;
+    let mut streams = Vec::new();
+    for _ in 0..STREAMS {
+        let mut stream = connection.watch().await;
+        stream.watch(key("a")).await;
+        streams.push(stream);
+    }
+    let before = metric(&rig, SENT_BYTES);
+    connection.freeze(true);
+    let mut writer = Writer::new(&rig);
+    for _ in 0..PUTS {
+        writer.put("a", vec![b'v'; VALUE]).await;
+    }
+    let produced = metric(&rig, SENT_BYTES) - before;
+    let bound = PUTS as u64 * 100 + PIPE + STREAMS * (SEND_BUFFER + HELD + VALUE as u64);
+    assert!(produced <= bound, "{produced} bytes were made for {STREAMS} stalled streams, {bound} may be");
+    connection.freeze(false);
+    for stream in &mut streams {
+        stream.until(|ledger| ledger.watchers[&0].events.len() == PUTS).await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_reader_that_never_reads_and_disconnects_leaves_nothing() {
     let rig = Rig::start(&[]).await;
