@@ -172,12 +172,18 @@ async fn ids_go_upwards_and_are_never_given_again() {
     }
     assert_eq!(watching.watch(key("a")).await, 5);
     assert_eq!(watching.watch(key("a")).await, 6);
+    // Nor does it give one that was chosen and cancelled before it came there.
+    assert_eq!(watching.watch(with_id(8, key("a"))).await, 8);
+    watching.cancel(8);
+    assert!(watching.response().await.canceled);
+    assert_eq!(watching.watch(key("a")).await, 7);
+    assert_eq!(watching.watch(key("a")).await, 9);
     // Chosen, an id that was cancelled may be taken again.
     assert_eq!(watching.watch(with_id(2, key("a"))).await, 2);
     let revision = rig.put("a", "v").await;
     watching.settle().await;
     for (id, seen) in &watching.ledger.watchers {
-        let live = ![4, 0].contains(id);
+        let live = ![4, 0, 8].contains(id);
         assert_eq!(seen.revisions(), if live { vec![revision] } else { vec![] }, "watcher {id}");
     }
 }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::client::{SENT_BYTES, STREAMS, WATCHERS, Watching, from, history, key, metric, with_prev_kv};
+use super::client::{
+    RECEIVED_BYTES, SENT_BYTES, STREAMS, WATCHERS, Watching, from, history, key, metric, with_prev_kv,
+};
 use super::raw::Connection;
 use super::writes::Writer;
 use crate::harness::{Rig, until};
@@ -156,6 +158,24 @@ async fn a_stalled_connection_holds_a_bounded_amount_per_stream() {
     for stream in &mut streams {
         stream.until(|ledger| ledger.watchers[&0].events.len() == PUTS).await;
     }
+}
+
+/// Answers that are not taken keep the server from reading further requests.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_asks_and_does_not_read_is_not_answered_into_memory() {
+    const CREATES: usize = 20_000;
+    let rig = Rig::start(&[]).await;
+    let mut connection = Connection::open(&rig, SMALL_WINDOW).await;
+    let mut asking = connection.watch().await;
+    let before = metric(&rig, RECEIVED_BYTES);
+    (0..CREATES).for_each(|n| asking.create(key(format!("k{n:05}"))));
+    // Whatever the server wants to read it has, before the clock moves on.
+    sleep(Duration::from_secs(1)).await;
+    let read = metric(&rig, RECEIVED_BYTES) - before;
+    assert!(read < CREATES as u64 * 15 / 4, "{read} bytes of requests were read");
+    assert!(metric(&rig, WATCHERS) < CREATES as u64 / 4, "{} were created", metric(&rig, WATCHERS));
+    asking.until(|ledger| ledger.watchers.len() == CREATES).await;
+    until(|| metric(&rig, WATCHERS) == CREATES as u64).await;
 }
 
 #[tokio::test(start_paused = true)]
