@@ -180,3 +180,4 @@ pub(crate) const WATCHERS: &str = "etcd_debugging_mvcc_watcher_total";
 pub(crate) const STREAMS: &str = "etcd_debugging_mvcc_watch_stream_total";
 pub(crate) const SENT_BYTES: &str = "etcd_network_client_grpc_sent_bytes_total";
 pub(crate) const RECEIVED_BYTES: &str = "etcd_network_client_grpc_received_bytes_total";
+pub(crate) const SLOW_WATCHERS: &str = "etcd_debugging_mvcc_slow_watcher_total";

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::client::{
-    RECEIVED_BYTES, SENT_BYTES, STREAMS, WATCHERS, Watching, from, history, key, metric, with_prev_kv,
+    RECEIVED_BYTES, SENT_BYTES, SLOW_WATCHERS, STREAMS, WATCHERS, Watching, from, history, key, metric, with_prev_kv,
 };
 use super::raw::Connection;
 use super::writes::Writer;
@@ -203,6 +203,34 @@ async fn a_reader_that_never_reads_and_disconnects_leaves_nothing() {
         writer.put("a", vec![b'v'; 10_000]).await;
     }
     assert!(metric(&rig, SENT_BYTES) - before < 100 * 100);
+}
+
+/// Who has not got what is due counts as slow: a watcher that catches up, and one whose stream is full.
+#[tokio::test(start_paused = true)]
+async fn those_behind_are_counted_as_long_as_they_are() {
+    const EACH: usize = 20;
+    let rig = Rig::start(&[]).await;
+    let mut writer = Writer::new(&rig);
+    let newest = writer.bulk("history", 50, 100_000).await;
+    let mut connection = Connection::open(&rig, SMALL_WINDOW).await;
+    let (mut behind, mut victims, mut synced) =
+        (connection.watch().await, connection.watch().await, connection.watch().await);
+    (0..EACH).for_each(|_| behind.create(from(1, key("history"))));
+    for _ in 0..EACH {
+        victims.watch(key("a")).await;
+        synced.watch(key("b")).await;
+    }
+    let slow = || metric(&rig, SLOW_WATCHERS);
+    until(|| metric(&rig, WATCHERS) == 3 * EACH as u64).await;
+    until(|| slow() == EACH as u64).await;
+    let due = writer.put("a", vec![b'v'; 100_000]).await;
+    // One of them may have been served already, as far as the server can tell.
+    until(|| slow() >= 2 * EACH as u64 - 2).await;
+    behind.until(|ledger| ledger.watchers.values().filter(|seen| seen.last() == newest).count() == EACH).await;
+    until(|| (EACH as u64 - 2..=EACH as u64).contains(&slow())).await;
+    victims.until(|ledger| ledger.watchers.values().all(|seen| seen.last() == due)).await;
+    until(|| slow() == 0).await;
+    assert!(synced.ledger.watchers.values().all(|seen| seen.events.is_empty()));
 }
 
 /// Where the slow one is, beside a thousand fast ones.
