@@ -90,12 +90,10 @@ fn has_libclang() -> bool {
     if std::env::var_os("LIBCLANG_PATH").is_some() {
         return true;
     }
-    let is_libclang = |name: &OsStr| {
-        let name = name.to_string_lossy();
-        name.starts_with("libclang.so") || name.starts_with("libclang-") && name.contains(".so")
+    let holds_libclang = |dir: &Path| {
+        std::fs::read_dir(dir)
+            .is_ok_and(|entries| entries.flatten().any(|e| is_libclang(&e.file_name().to_string_lossy())))
     };
-    let holds_libclang =
-        |dir: &Path| std::fs::read_dir(dir).is_ok_and(|entries| entries.flatten().any(|e| is_libclang(&e.file_name())));
     let system =
         ["/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"];
     if system.iter().any(|dir| holds_libclang(Path::new(dir))) {
@@ -106,6 +104,12 @@ fn has_libclang() -> bool {
             .flatten()
             .any(|e| e.file_name().to_string_lossy().starts_with("llvm") && holds_libclang(&e.path().join("lib")))
     })
+}
+
+/// The library with C's interface, in any version; not the one with C++'s, which bindings can't use.
+fn is_libclang(name: &str) -> bool {
+    let of_a_version = name.starts_with("libclang-") && !name.starts_with("libclang-cpp");
+    name.starts_with("libclang.so") || of_a_version && name.contains(".so")
 }
 
 /// Installs what a build needs and is missing, or with `install` false only names it.
@@ -178,6 +182,16 @@ pub(crate) fn remove_dir(dir: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_library_for_bindings_is_told_from_its_neighbours() {
+        for name in ["libclang.so", "libclang.so.1", "libclang-14.so.1", "libclang-14.so.14.0.6"] {
+            assert!(is_libclang(name), "{name}");
+        }
+        for name in ["libclang-cpp.so.14", "libclang-cpp14.so", "libclang_rt.asan.so", "libclang-14.a"] {
+            assert!(!is_libclang(name), "{name}");
+        }
+    }
 
     #[test]
     fn a_lock_is_held_by_one_and_given_back() {

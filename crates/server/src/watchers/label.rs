@@ -9,7 +9,7 @@ use crate::net::PeerAddr;
 /// A client may call itself anything; so much of it is kept per stream.
 const USER_AGENT_BYTES: usize = 128;
 
-/// Whose a stream is. It goes into [`stentor_watch::StreamOptions::label`] as text, and comes back in the
+/// Whose a stream is. It goes into the stream's options as text, its label, and comes back in the
 /// stream's reports.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StreamLabel {
