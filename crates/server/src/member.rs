@@ -21,6 +21,7 @@ use crate::node::{Node, Running, StartError};
 use crate::rpc::Members;
 use crate::rpc::watch::WatchService;
 use crate::services;
+use crate::watchers::Sampler;
 
 /// Why a member could not start.
 #[derive(Debug, thiserror::Error)]
@@ -59,12 +60,15 @@ impl Member {
         metrics: Metrics,
         stop: &CancellationToken,
     ) -> Result<Member, MemberError> {
-        let (node, running) = Node::start(engine, config, environment, metrics.clone(), stop)?;
+        let (node, mut running) = Node::start(engine, config, environment, metrics.clone(), stop)?;
         let members = Members::single(&node, config);
         let hub = Hub::follow(&node.store, HubOptions::default());
-        let watch = WatchService::new(&node, hub, config, stop.clone());
-        let (routes, health) = services::routes(&node, members, watch, stop)?;
-        let probe = Arc::new(MemberProbe { node: node.clone(), is_serving: AtomicBool::new(false) });
+        let watch = WatchService::new(&node, hub.clone(), config, stop.clone());
+        let (routes, health) = services::routes(&node, members, hub.clone(), watch, stop)?;
+        let sampler = Sampler::new(hub.clone(), config.slow_watcher_time, metrics.clone(), node.environment.clone());
+        let workers = node.environment.workers;
+        running.also(workers.spawn("watchers", sampler.run(stop.clone())).map_err(StartError::Thread)?);
+        let probe = Arc::new(MemberProbe { node: node.clone(), hub, is_serving: AtomicBool::new(false) });
         let gauges = Arc::new(Gauges { metrics: metrics.clone(), node: node.clone() });
         gauges.set(&node.store.observe(&gauges));
         metrics.server.set_id(node.identity().member_id);
@@ -111,6 +115,7 @@ impl Member {
 /// The member as the health endpoints see it.
 struct MemberProbe {
     node: Arc<Node>,
+    hub: Arc<Hub>,
     is_serving: AtomicBool,
 }
 
@@ -158,6 +163,8 @@ impl Probe for MemberProbe {
 
     fn measure(&self) {
         let metrics = &self.node.metrics;
+        metrics.set_watchers(&self.hub.gauges());
+        metrics.count_watching(self.hub.sent(), self.hub.canceled());
         metrics.server.answer_bytes_in_flight.set(self.node.answer_bytes_in_flight() as i64);
         // A size that can't be had stays what it was.
         if let Ok(sizes) = self.node.store.sizes() {

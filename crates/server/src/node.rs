@@ -107,6 +107,11 @@ pub struct Running {
 }
 
 impl Running {
+    /// More work to wait for.
+    pub(crate) fn also(&mut self, worker: Worker) {
+        self.others.push(worker);
+    }
+
     /// Waits until all work has ended: first what writes, then, cut short, what only tidies up.
     pub async fn ended(self) {
         self.applier.ended().await;

@@ -8,9 +8,10 @@ use stentor_proto::etcdserverpb::cluster_server::ClusterServer;
 use stentor_proto::etcdserverpb::kv_server::KvServer;
 use stentor_proto::etcdserverpb::lease_server::LeaseServer;
 use stentor_proto::etcdserverpb::maintenance_server::MaintenanceServer;
-use stentor_proto::etcdserverpb::watch_server::WatchServer;
+use stentor_proto::introspectionpb::introspection_server::IntrospectionServer;
 use stentor_proto::v3electionpb::election_server::ElectionServer;
 use stentor_proto::v3lockpb::lock_server::LockServer;
+use stentor_watch::Hub;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
@@ -19,7 +20,8 @@ use crate::node::Node;
 use crate::rpc::raw;
 use crate::rpc::watch::WatchService;
 use crate::rpc::{
-    AuthService, ClusterService, ElectionService, KvService, LeaseService, LockService, MaintenanceService, Members,
+    AuthService, ClusterService, ElectionService, IntrospectionService, KvService, LeaseService, LockService,
+    MaintenanceService, Members,
 };
 
 /// A message may be this much larger than the largest write.
@@ -32,6 +34,7 @@ pub(crate) const MESSAGE_OVERHEAD_BYTES: usize = 512 << 10;
 pub(crate) fn routes(
     node: &Arc<Node>,
     members: Members,
+    hub: Arc<Hub>,
     watch: WatchService,
     stop: &CancellationToken,
 ) -> Result<(Routes, HealthReporter), tonic_reflection::server::Error> {
@@ -51,7 +54,7 @@ pub(crate) fn routes(
     let mut routes = Routes::new(health);
     routes = routes
         .add_service(limited!(KvServer, KvService::new(node.clone())))
-        .add_service(limited!(WatchServer, watch))
+        .add_service(limited!(IntrospectionServer, IntrospectionService::new(node.clone(), hub)))
         .add_service(limited!(LeaseServer, LeaseService::new(node.clone(), stop.clone())))
         .add_service(limited!(ClusterServer, ClusterService::new(node.clone(), members)))
         .add_service(limited!(MaintenanceServer, MaintenanceService::new(node.clone())))
@@ -60,7 +63,7 @@ pub(crate) fn routes(
         .add_service(limited!(ElectionServer, ElectionService))
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);
-    // In the place of the stub's own: answers that may be large.
+    // In the place of the stub's own: answers that may be large, and events, which are encoded already.
     let kv = KvService::new(node.clone());
     macro_rules! raw {
         ($serve:ident, $handle:ident) => {{
@@ -73,6 +76,7 @@ pub(crate) fn routes(
         .route("/etcdserverpb.KV/Range", raw!(serve, range_answer))
         .route("/etcdserverpb.KV/RangeStream", raw!(serve_stream, range_stream_answers))
         .route("/etcdserverpb.KV/Txn", raw!(serve, txn_answer))
-        .route("/etcdserverpb.KV/DeleteRange", raw!(serve, delete_answer));
+        .route("/etcdserverpb.KV/DeleteRange", raw!(serve, delete_answer))
+        .route("/etcdserverpb.Watch/Watch", axum::routing::post(async move |request| watch.serve(request)));
     Ok((Routes::from(router), reporter))
 }

@@ -1,45 +1,70 @@
 //! A stretch of history in memory, as deliveries take events from it.
 
 use std::collections::HashMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use stentor_mvcc::{ChangeId, Record};
-use stentor_proto::mvccpb::KeyValue;
-use stentor_proto::{KeyRange, Revision};
+use stentor_proto::Revision;
+
+use crate::span::{Span, SpanKind};
 
 /// A chunk takes no further revision at this many; nor beyond its bytes, but one revision that is larger
 /// by itself is a chunk.
-const MAX_REVISIONS: usize = 1000;
+const MAX_REVISIONS: usize = 4096;
 
 /// Beside its pair, what a record takes in memory, about.
 const RECORD_OVERHEAD: usize = size_of::<Record>();
 
 /// Up to this many records are looked through one by one.
-const FEW: usize = 24;
+const FEW: usize = 256;
 
-/// All changes of some consecutive revisions.
+/// All changes of some consecutive revisions: of one commit, or of as many as are read at a time.
 pub(crate) struct Chunk {
     /// The first revision it covers.
     pub(crate) from: Revision,
     /// The last one.
     pub(crate) to: Revision,
-    records: Vec<Record>,
+    records: Arc<[Record]>,
     bytes: usize,
     /// Positions of the records, by key and then place; made when first needed.
     by_key: OnceLock<Vec<u32>>,
-    /// Previous pairs that deliveries from this chunk have needed.
-    previous: Mutex<HashMap<ChangeId, Option<KeyValue>>>,
+    /// What the keys of changes were before, encoded, as deliveries from this chunk have needed it.
+    previous: Mutex<HashMap<ChangeId, Option<Bytes>>>,
+}
+
+/// Positions of records that a watcher wants.
+#[derive(Default)]
+pub(crate) struct Selection {
+    pub(crate) positions: Vec<u32>,
+    /// They are all that there is up to this revision.
+    pub(crate) to: Revision,
 }
 
 impl Chunk {
+    /// All changes of `from` to `to`.
+    pub(crate) fn new(from: Revision, to: Revision, records: Arc<[Record]>) -> Chunk {
+        let bytes = records.iter().map(weight).sum::<usize>() + size_of::<Chunk>();
+        Chunk { from, to, records, bytes, by_key: OnceLock::new(), previous: Mutex::default() }
+    }
+
     /// The record at a position that [`Chunk::select`] gave.
     pub(crate) fn get(&self, position: u32) -> Option<&Record> {
         self.records.get(position as usize)
     }
 
-    pub(crate) fn records(&self) -> &[Record] {
-        &self.records
+    /// The position of the first record at or behind a place.
+    pub(crate) fn position_of(&self, id: ChangeId) -> u32 {
+        self.records.partition_point(|r| r.id < id) as u32
+    }
+
+    /// The records of revisions `from` to `to`.
+    pub(crate) fn stretch(&self, from: Revision, to: Revision) -> &[Record] {
+        let start = self.records.partition_point(|r| r.id.revision < from);
+        let rest = self.records.get(start..).unwrap_or_default();
+        let end = rest.partition_point(|r| r.id.revision <= to);
+        rest.get(..end).unwrap_or_default()
     }
 
     pub(crate) fn covers(&self, revision: Revision) -> bool {
@@ -51,21 +76,62 @@ impl Chunk {
         self.bytes
     }
 
-    /// Positions of the changes to keys of `range` in revisions `from` to `to`, in order.
-    pub(crate) fn select(&self, range: &KeyRange, from: Revision, to: Revision) -> Vec<u32> {
+    /// Selects the changes in `span` that `pass`, of revisions `from` to `to`; some of the first of them,
+    /// whole revisions, if they come to about `enough` bytes.
+    pub(crate) fn select(
+        &self,
+        span: &Span,
+        (from, to): (Revision, Revision),
+        enough: usize,
+        pass: impl Fn(&Record) -> bool,
+        selection: &mut Selection,
+    ) {
+        selection.positions.clear();
+        selection.to = to.min(self.to);
         let start = self.records.partition_point(|r| r.id.revision < from);
-        let end = self.records.partition_point(|r| r.id.revision <= to).max(start);
-        if end - start <= FEW {
-            let picked = self.records.iter().enumerate().take(end).skip(start);
-            return picked.filter(|(_, r)| range.contains(r.key())).map(|(at, _)| at as u32).collect();
+        let mut bytes = 0;
+        let mut last = Revision::ZERO;
+        for (at, record) in self.records.iter().enumerate().skip(start) {
+            if record.id.revision > to {
+                return;
+            }
+            if bytes > enough && record.id.revision != last {
+                selection.to = record.id.revision.previous();
+                return;
+            }
+            if at - start >= FEW {
+                return self.select_by_key(span, at, to, pass, selection);
+            }
+            last = record.id.revision;
+            if span.contains(record.key()) && pass(record) {
+                bytes += record.encoded_pair().len();
+                selection.positions.push(at as u32);
+            }
         }
+    }
+
+    fn select_by_key(
+        &self,
+        span: &Span,
+        start: usize,
+        to: Revision,
+        pass: impl Fn(&Record) -> bool,
+        selection: &mut Selection,
+    ) {
+        let end = self.records.partition_point(|r| r.id.revision <= to).max(start);
         let by_key = self.by_key.get_or_init(|| self.sort_by_key());
-        let first = by_key.partition_point(|&at| self.key(at) < &range.start()[..]);
+        let first = by_key.partition_point(|&at| self.key(at) < span.start());
         let rest = by_key.get(first..).unwrap_or_default();
-        let inside = rest.iter().copied().take_while(|&at| !range.ends_before(self.key(at)));
-        let mut picked: Vec<u32> = inside.filter(|&at| (start..end).contains(&(at as usize))).collect();
-        picked.sort_unstable();
-        picked
+        let kept = selection.positions.len();
+        let inside = rest.iter().copied().take_while(|&at| match span.kind() {
+            SpanKind::Key => self.key(at) == span.start(),
+            SpanKind::Prefix | SpanKind::From | SpanKind::Interval => !span.ends_before(self.key(at)),
+        });
+        let wanted = inside.filter(|&at| (start..end).contains(&(at as usize)) && self.get(at).is_some_and(&pass));
+        selection.positions.extend(wanted);
+        if let Some(added) = selection.positions.get_mut(kept..) {
+            added.sort_unstable();
+        }
     }
 
     fn sort_by_key(&self) -> Vec<u32> {
@@ -78,17 +144,18 @@ impl Chunk {
         self.get(position).map(Record::key).unwrap_or_default()
     }
 
-    /// The previous pair of a change, if it was found before.
-    pub(crate) fn previous(&self, of: ChangeId) -> Option<Option<KeyValue>> {
+    /// What the key of a change was before, if that was found out; `None` inside if it is a creation.
+    pub(crate) fn previous(&self, of: ChangeId) -> Option<Option<Bytes>> {
         self.previous.lock().get(&of).cloned()
     }
 
-    pub(crate) fn remember_previous(&self, found: Vec<(ChangeId, Option<KeyValue>)>) {
+    /// Remembers what keys of changes were before.
+    pub(crate) fn remember_previous(&self, found: impl IntoIterator<Item = (ChangeId, Option<Bytes>)>) {
         self.previous.lock().extend(found);
     }
 }
 
-/// Gathers whole revisions into a chunk until it is full.
+/// Puts a chunk together, whole revisions at a time.
 pub(crate) struct Builder {
     from: Revision,
     max_bytes: usize,
@@ -151,8 +218,7 @@ impl Builder {
     pub(crate) fn finish(self, end: Revision) -> Chunk {
         let last = self.records.last().map_or(self.from.previous(), |r| r.id.revision);
         let to = if self.full { last } else { end.max(last) };
-        let bytes = self.records.iter().map(weight).sum();
-        Chunk { from: self.from, to, records: self.records, bytes, by_key: OnceLock::new(), previous: Mutex::default() }
+        Chunk::new(self.from, to, self.records.into())
     }
 }
 

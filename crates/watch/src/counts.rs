@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 /// How many streams and watchers there are, by state.
 ///
@@ -25,6 +25,24 @@ impl Gauges {
     }
 }
 
+/// Events sent, and the bytes of their responses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Events.
+    pub events: u64,
+    /// Bytes of the events, encoded.
+    pub bytes: u64,
+}
+
+/// Watchers cancelled, by reason; those that went with their stream are not among them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Canceled {
+    /// Their client asked for it.
+    pub by_client: u64,
+    /// Compaction has taken what they need.
+    pub by_compaction: u64,
+}
+
 /// What all streams of a hub have reported together.
 #[derive(Default)]
 pub(crate) struct Totals {
@@ -32,6 +50,10 @@ pub(crate) struct Totals {
     synced: AtomicI64,
     unsynced: AtomicI64,
     victims: AtomicI64,
+    events: AtomicU64,
+    bytes: AtomicU64,
+    canceled_by_client: AtomicU64,
+    canceled_by_compaction: AtomicU64,
 }
 
 /// What one stream has.
@@ -58,6 +80,22 @@ impl Totals {
         add(&self.victims, was.victims, is.victims);
     }
 
+    /// One stream has sent more.
+    pub(crate) fn report_sent(&self, was: Sent, is: Sent) {
+        if was.events != is.events {
+            self.events.fetch_add(is.events - was.events, Ordering::Relaxed);
+            self.bytes.fetch_add(is.bytes - was.bytes, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn count_canceled_by_client(&self) {
+        self.canceled_by_client.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_canceled_by_compaction(&self) {
+        self.canceled_by_compaction.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn gauges(&self, bytes: u64) -> Gauges {
         let get = |total: &AtomicI64| u64::try_from(total.load(Ordering::Relaxed)).unwrap_or(0);
         Gauges {
@@ -66,6 +104,17 @@ impl Totals {
             unsynced: get(&self.unsynced),
             victims: get(&self.victims),
             bytes,
+        }
+    }
+
+    pub(crate) fn sent(&self) -> Sent {
+        Sent { events: self.events.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
+    }
+
+    pub(crate) fn canceled(&self) -> Canceled {
+        Canceled {
+            by_client: self.canceled_by_client.load(Ordering::Relaxed),
+            by_compaction: self.canceled_by_compaction.load(Ordering::Relaxed),
         }
     }
 }

@@ -1,13 +1,14 @@
 //! stentor-watch: watchers over a [`stentor_mvcc::Store`], without gRPC, clocks or a runtime.
 //!
 //! A watcher is a range of keys, options and a *cursor*: the next revision it needs. Nothing is queued for
-//! it. A [`WatchStream`] gives one response at a time, when its caller has room for one; a client that
+//! it. A [`WatchStream`] fills an [`Outbox`] with encoded responses while that has room; a client that
 //! stops reading costs its cursors. What was missed is read again from recent commits in memory, or from
 //! history, and if compaction has taken it, the watcher is told so.
 //!
-//! - [`Hub`]: follows a store, keeps its recent commits, wakes the streams.
-//! - [`WatchStream`]: the watchers of one client. A state machine: requests go in, [`Step`]s come out.
+//! - [`Hub`]: follows a store, keeps its recent commits, wakes the streams that one concerns.
+//! - [`WatchStream`]: the watchers of one client. A state machine: requests go in, responses come out.
 //! - [`History`]: what the hub needs of a store; `Store` has it.
+//! - [`OpenStream`]: a stream as it is looked at from outside.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -30,17 +31,24 @@
 
 mod history;
 mod hub;
+mod outbox;
+mod report;
 mod stream;
 
 mod chunk;
 mod counts;
-mod index;
+mod filter;
+mod inbox;
 mod read;
 mod recent;
+mod span;
+mod tree;
 mod watcher;
 
-pub use counts::Gauges;
+pub use counts::{Canceled, Gauges, Sent};
 pub use history::{History, Moment};
 pub use hub::{Hub, HubOptions, Tip};
+pub use outbox::Outbox;
 pub use read::{Read, ReadDone};
-pub use stream::{HeaderFn, Step, StreamOptions, WatchStream};
+pub use report::{OpenStream, StreamReport, WatcherReport, WatcherState};
+pub use stream::{HeaderFn, Next, StreamOptions, WatchStream};

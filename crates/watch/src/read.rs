@@ -1,6 +1,8 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use prost::Message;
 use stentor_mvcc::{ChangeId, Error, Record};
 use stentor_proto::mvccpb::KeyValue;
 use stentor_proto::{EtcdError, Revision};
@@ -21,14 +23,16 @@ pub struct Read {
 pub(crate) enum What {
     /// A chunk of changes.
     Changes { for_whom: ForWhom, from: Revision, to: Revision },
-    /// What the keys of these changes of a chunk were before.
-    Previous { watcher: Key, chunk: Arc<Chunk>, positions: Vec<u32> },
+    /// What the keys of these changes of a chunk were before, for a watcher, or for the rest of a response.
+    Previous { watcher: Option<Key>, chunk: Arc<Chunk>, positions: Vec<u32> },
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum ForWhom {
     Group,
     One(Key),
+    /// The rest of a response.
+    Large,
 }
 
 /// What a [`Read`] found.
@@ -39,7 +43,7 @@ pub struct ReadDone {
 
 pub(crate) enum Found {
     Changes { for_whom: ForWhom, from: Revision, result: Result<Option<Chunk>, ReadFailure> },
-    Previous { watcher: Key, chunk: Arc<Chunk>, result: Result<Vec<(ChangeId, Option<KeyValue>)>, ReadFailure> },
+    Previous { watcher: Option<Key>, chunk: Arc<Chunk>, result: Result<Vec<(ChangeId, Option<Bytes>)>, ReadFailure> },
 }
 
 /// Why a watcher can't get an event.
@@ -67,7 +71,11 @@ impl Read {
             }
             What::Previous { watcher, chunk, positions } => {
                 let records = positions.iter().filter_map(|&at| chunk.get(at));
-                let result = records.map(|record| Ok((record.id, previous(&*now, record)?))).collect();
+                let result = records.map(|record| {
+                    let previous = previous(&*now, record)?;
+                    Ok((record.id, previous.map(|pair| pair.encode_to_vec().into())))
+                });
+                let result = result.collect();
                 Found::Previous { watcher, chunk, result }
             }
         };

@@ -6,11 +6,14 @@ use std::sync::Arc;
 use stentor_mvcc::{ChangeId, Commit, Record};
 use stentor_proto::Revision;
 
-use crate::chunk::{self, Chunk};
+use crate::chunk::Chunk;
 
-/// Consecutive commits, the newest last.
+/// So many commits are taken out at a time: whoever holds the lock that long holds up the writer.
+const MAX_TAKEN: usize = 64;
+
+/// Consecutive commits, the newest last, each as a chunk.
 pub(crate) struct Recent {
-    commits: VecDeque<Arc<[Record]>>,
+    commits: VecDeque<Arc<Chunk>>,
     /// Every change from this revision on is here.
     oldest: Revision,
     /// The newest revision told of.
@@ -27,6 +30,14 @@ pub(crate) enum Previous {
     Unknown,
 }
 
+/// How a commit stands to those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Follows {
+    Upon,
+    /// The store was replaced: what came between this revision and the commit is only in history.
+    After(Revision),
+}
+
 impl Recent {
     pub(crate) fn new(max_bytes: usize) -> Recent {
         Recent { commits: VecDeque::new(), oldest: Revision::FIRST, newest: Revision::ZERO, bytes: 0, max_bytes }
@@ -40,22 +51,24 @@ impl Recent {
     }
 
     /// Adds a commit. One that does not follow upon the last (the store was replaced by a snapshot) makes
-    /// what came before useless. Says whether it did follow.
-    pub(crate) fn push(&mut self, commit: &Commit) -> bool {
+    /// what came before useless.
+    pub(crate) fn push(&mut self, commit: &Commit) -> Follows {
         let first = commit.records.first().map_or(commit.revision.next(), |r| r.id.revision);
-        let follows = first == self.newest.next();
-        if !follows {
+        let before = self.newest;
+        let follows = if first == before.next() { Follows::Upon } else { Follows::After(before) };
+        if follows != Follows::Upon {
             self.forget_up_to(first.previous());
         }
         self.newest = commit.revision;
         if !commit.records.is_empty() {
-            self.bytes += weight(&commit.records);
-            self.commits.push_back(commit.records.clone());
+            let chunk = Chunk::new(first, commit.revision, commit.records.clone());
+            self.bytes += chunk.bytes();
+            self.commits.push_back(Arc::new(chunk));
         }
         while self.bytes > self.max_bytes {
             let Some(gone) = self.commits.pop_front() else { break };
-            self.bytes -= weight(&gone);
-            self.oldest = gone.last().map_or(self.oldest, |r| r.id.revision.next());
+            self.bytes -= gone.bytes();
+            self.oldest = gone.to.next();
         }
         follows
     }
@@ -72,29 +85,39 @@ impl Recent {
         self.oldest
     }
 
-    pub(crate) fn newest(&self) -> Revision {
-        self.newest
-    }
-
     /// Bytes held, about.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// The changes from `from` on, as many as make a chunk; `None` if they are not all here.
-    pub(crate) fn chunk(&self, from: Revision, max_bytes: usize) -> Option<Chunk> {
-        if from < self.oldest || from > self.newest {
+    /// Whether every change from `from` on is here, and there is one.
+    pub(crate) fn reaches(&self, from: Revision) -> bool {
+        self.oldest <= from && from <= self.newest
+    }
+
+    /// The newest revision told of.
+    pub(crate) fn newest(&self) -> Revision {
+        self.newest
+    }
+
+    /// Some commits from `from` on, if all are here.
+    pub(crate) fn commits(&self, from: Revision) -> Option<Vec<Arc<Chunk>>> {
+        if !self.reaches(from) {
             return None;
         }
-        let mut builder = chunk::Builder::new(from, max_bytes);
-        let first = self.commits.partition_point(|commit| commit.last().is_none_or(|r| r.id.revision < from));
-        let records = self.commits.iter().skip(first).flat_map(|commit| commit.iter());
-        for record in records.skip_while(|r| r.id.revision < from) {
-            if !builder.push(record.clone()) {
-                break;
-            }
+        let first = self.commits.partition_point(|commit| commit.to < from);
+        Some(self.commits.iter().skip(first).take(MAX_TAKEN).cloned().collect())
+    }
+
+    /// The commit with `revision` in it, if it is the newest or large: there is no use in joining it with
+    /// those that follow.
+    pub(crate) fn alone(&self, revision: Revision, large: usize) -> Option<Arc<Chunk>> {
+        let newest = self.commits.back()?;
+        if newest.covers(revision) {
+            return Some(newest.clone());
         }
-        Some(builder.finish(self.newest))
+        let at = self.commits.partition_point(|commit| commit.to < revision);
+        self.commits.get(at).filter(|chunk| chunk.covers(revision) && chunk.bytes() >= large).cloned()
     }
 
     /// What `record`'s key was at the end of the revision before.
@@ -112,13 +135,8 @@ impl Recent {
     }
 
     fn find(&self, id: ChangeId) -> Option<&Record> {
-        let at = self.commits.partition_point(|commit| commit.last().is_none_or(|r| r.id < id));
+        let at = self.commits.partition_point(|commit| commit.to < id.revision);
         let commit = self.commits.get(at)?;
-        let at = commit.binary_search_by_key(&id, |r| r.id).ok()?;
-        commit.get(at)
+        commit.get(commit.position_of(id)).filter(|record| record.id == id)
     }
-}
-
-fn weight(records: &[Record]) -> usize {
-    records.iter().map(chunk::weight).sum()
 }

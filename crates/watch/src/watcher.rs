@@ -1,21 +1,25 @@
 use stentor_mvcc::Record;
+use stentor_proto::Revision;
 use stentor_proto::etcdserverpb::WatchCreateRequest;
 use stentor_proto::etcdserverpb::watch_create_request::FilterType;
-use stentor_proto::{KeyRange, Revision};
 
-/// A watcher's name within its stream that is never used twice, as ids are.
+use crate::span::Span;
+
+/// A watcher's name within its stream that is never used twice, as ids are: its place, and how often that
+/// was used before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Key(pub(crate) u64);
+pub(crate) struct Key {
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+}
 
 /// Where a watcher takes its events from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// With the others that have the stream's fence behind them; `due` while events of the current batch
-    /// wait for it.
-    Group {
-        /// It is among those the current batch has events for.
-        due: bool,
-    },
+    /// With the others that have the stream's fence behind them.
+    Group,
+    /// With them, and events of the current batch wait for it.
+    Due,
     /// Reading what it missed, by its own cursor.
     Behind,
 }
@@ -29,43 +33,69 @@ pub(crate) enum Note {
     Yes,
 }
 
+/// There may be a million of them: what few of them have is kept elsewhere.
 pub(crate) struct Watcher {
     pub(crate) id: i64,
-    pub(crate) range: KeyRange,
-    pub(crate) options: Options,
+    pub(crate) span: Span,
     /// Its cursor: no event below it is delivered any more.
     pub(crate) from: Revision,
-    /// The least revision that a progress note may tell it.
-    pub(crate) notes_from: Revision,
+    /// Events sent.
+    pub(crate) events: u64,
+    /// Bytes of them.
+    pub(crate) bytes: u64,
+    pub(crate) options: Options,
     pub(crate) place: Place,
+    pub(crate) note: Note,
     /// It got an event since the last tick.
     pub(crate) active: bool,
-    pub(crate) note: Note,
 }
 
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Options {
-    pub(crate) prev_kv: bool,
-    pub(crate) fragment: bool,
-    pub(crate) progress_notify: bool,
-    no_put: bool,
-    no_delete: bool,
-}
+/// What a watcher was created with, in a byte.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Options(u8);
 
 impl Options {
+    const PREV_KV: u8 = 1;
+    const FRAGMENT: u8 = 2;
+    const PROGRESS_NOTIFY: u8 = 4;
+    const NO_PUT: u8 = 8;
+    const NO_DELETE: u8 = 16;
+
     pub(crate) fn of(request: &WatchCreateRequest) -> Options {
         let has = |filter: FilterType| request.filters.contains(&(filter as i32));
-        Options {
-            prev_kv: request.prev_kv,
-            fragment: request.fragment,
-            progress_notify: request.progress_notify,
-            no_put: has(FilterType::Noput),
-            no_delete: has(FilterType::Nodelete),
-        }
+        let flags = [
+            (request.prev_kv, Options::PREV_KV),
+            (request.fragment, Options::FRAGMENT),
+            (request.progress_notify, Options::PROGRESS_NOTIFY),
+            (has(FilterType::Noput), Options::NO_PUT),
+            (has(FilterType::Nodelete), Options::NO_DELETE),
+        ];
+        Options(flags.iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag).sum())
+    }
+
+    fn has(self, flag: u8) -> bool {
+        self.0 & flag != 0
+    }
+
+    pub(crate) fn prev_kv(self) -> bool {
+        self.has(Options::PREV_KV)
+    }
+
+    pub(crate) fn fragment(self) -> bool {
+        self.has(Options::FRAGMENT)
+    }
+
+    pub(crate) fn progress_notify(self) -> bool {
+        self.has(Options::PROGRESS_NOTIFY)
+    }
+
+    /// Those that decide what is in a response.
+    pub(crate) fn of_content(self) -> Options {
+        Options(self.0 & !(Options::FRAGMENT | Options::PROGRESS_NOTIFY))
     }
 
     /// Whether the filters let a change through.
-    pub(crate) fn pass(&self, record: &Record) -> bool {
-        !if record.is_delete() { self.no_delete } else { self.no_put }
+    pub(crate) fn pass(self, record: &Record) -> bool {
+        !self.has(if record.is_delete() { Options::NO_DELETE } else { Options::NO_PUT })
     }
 }

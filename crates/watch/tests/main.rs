@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 // What a run is made of.
+mod inlet;
 mod model;
 mod run;
 mod transcript;

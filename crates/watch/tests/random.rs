@@ -54,7 +54,9 @@ fn one(seed: u64) -> Run {
     let mut run = Run::new(options, stream_options);
     let clients = random.random_range(1..=3);
     for _ in 0..clients {
-        run.client();
+        let client = run.client();
+        // Some take whole responses, some a few bytes at a time.
+        run.clients[client].inlet.room = pick(random, &[0, 0, 7, 60, 1000]);
     }
     let wild = random.random_bool(0.3);
     for step in 0..random.random_range(20..150) {
@@ -74,6 +76,8 @@ fn act(run: &mut Run, random: &mut SmallRng, wild: bool) {
             let writes = writes(random);
             run.write(&writes);
         }
+        // More than a stream is told of one by one.
+        25 if random.random_bool(0.3) => (0..80).for_each(|_| run.write(&writes(random))),
         25..35 => {
             let group: Vec<Vec<Write>> = (0..random.random_range(1..6)).map(|_| writes(random)).collect();
             run.write_group(&group);
@@ -157,6 +161,8 @@ impl Reached {
         self.resumed += other.resumed;
         self.unsynced += other.unsynced;
         self.victims += other.victims;
+        self.pieces += other.pieces;
+        self.broken += other.broken;
     }
 
     /// A run of many cases that misses one of these tests less than it says.
@@ -175,6 +181,7 @@ impl Reached {
             ("resumed watchers", self.resumed),
             ("unsynced watchers", self.unsynced),
             ("victims", self.victims),
+            ("pieces of responses", self.pieces),
         ];
         for (what, count) in all {
             assert!(count >= 20, "only {count} {what}");

@@ -8,8 +8,9 @@ use stentor_mvcc::{LogPosition, Store};
 use stentor_proto::Revision;
 use stentor_proto::etcdserverpb::{WatchCreateRequest, WatchResponse};
 use stentor_proto::storagepb::{LogEntry, log_entry::Op};
-use stentor_watch::{Hub, HubOptions, Read, Step, StreamOptions, WatchStream};
+use stentor_watch::{Hub, HubOptions, Next, Read, StreamOptions, WatchStream};
 
+use crate::inlet::Inlet;
 use crate::model::{Model, Write, txn_of};
 use crate::transcript::{Item, Watched, header_of, revision_of};
 use crate::{atomic, bookmarkable, early, filterable, ordered, previous, reliable, resumable, told, unique};
@@ -30,6 +31,8 @@ pub(crate) struct Reached {
     pub(crate) resumed: usize,
     pub(crate) unsynced: usize,
     pub(crate) victims: usize,
+    pub(crate) pieces: usize,
+    pub(crate) broken: usize,
 }
 
 pub(crate) struct Run {
@@ -54,6 +57,8 @@ pub(crate) struct Client {
     pub(crate) live: HashMap<i64, usize>,
     /// A read that the stream waits for.
     read: Option<Read>,
+    /// What has come of a response, and how much is taken at a time.
+    pub(crate) inlet: Inlet,
     responses: usize,
 }
 
@@ -92,6 +97,7 @@ impl Run {
             asked: VecDeque::new(),
             live: HashMap::new(),
             read: None,
+            inlet: Inlet::default(),
             responses: 0,
         });
         self.clients.len() - 1
@@ -148,13 +154,24 @@ impl Run {
             this.stream.read_done(read.run());
             return true;
         }
-        match this.stream.step() {
-            Step::Idle => return false,
-            Step::Read(read) => {
+        let next = this.stream.fill(this.inlet.open());
+        let response = this.inlet.take();
+        let got = response.is_some() || this.inlet.has_moved();
+        self.reached.pieces += usize::from(response.is_none() && got);
+        if let Some(response) = response {
+            self.receive(client, response);
+        }
+        match next {
+            Next::Full => {}
+            Next::Idle => return got,
+            Next::Read(read) => {
                 self.reached.reads += 1;
-                this.read = Some(read);
+                self.clients[client].read = Some(read);
             }
-            Step::Send(response) => self.receive(client, response),
+            Next::Broken => {
+                self.reached.broken += 1;
+                self.break_stream(client);
+            }
         }
         true
     }
@@ -241,6 +258,7 @@ impl Run {
         numbers.extend(this.asked.drain(..));
         this.stream = stream;
         this.read = None;
+        this.inlet = Inlet::of_room(this.inlet.room);
         for number in numbers {
             self.reached.resumed += 1;
             let watched = &mut self.watched[number];
@@ -265,6 +283,7 @@ impl Run {
             let stream = self.new_stream();
             self.clients[client].stream = stream;
             self.clients[client].read = None;
+            self.clients[client].inlet = Inlet::of_room(self.clients[client].inlet.room);
         }
         self.store = open(&self.disk);
         self.hub = Hub::follow(&self.store, self.options.clone());

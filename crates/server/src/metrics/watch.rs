@@ -1,11 +1,12 @@
 //! `stentor_watch_`, and etcd's metrics of watchers.
 
+use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use stentor_watch::Gauges;
+use stentor_watch::{Canceled, Gauges, Sent};
 
 use super::{Metrics, MvccMetrics, Scope};
 
@@ -34,6 +35,8 @@ pub struct WatchMetrics {
     slowest_lag_seconds: Gauge<f64, std::sync::atomic::AtomicU64>,
     held_bytes: Gauge,
     stream_lag_seconds: Histogram,
+    /// What the counters stand for so far.
+    counted: Mutex<(Sent, Canceled)>,
 }
 
 impl WatchMetrics {
@@ -56,6 +59,7 @@ impl WatchMetrics {
             slowest_lag_seconds: Gauge::default(),
             held_bytes: Gauge::default(),
             stream_lag_seconds: Histogram::new(LAG_BUCKETS),
+            counted: Mutex::default(),
         };
         let s = &mut Scope(registry, "stentor_watch_");
         s.add(&metrics.streams, "streams", "Open watch streams");
@@ -109,6 +113,19 @@ impl Metrics {
         etcd.slow_watcher.set(gauge(gauges.unsynced + gauges.victims));
         // Nothing is queued; at least one event is due to each victim.
         etcd.pending_events.set(gauge(gauges.victims));
+    }
+}
+
+impl Metrics {
+    /// What was sent, and cancelled, since the start.
+    pub(crate) fn count_watching(&self, sent: Sent, canceled: Canceled) {
+        let ours = &self.watch;
+        let mut counted = ours.counted.lock();
+        let (was_sent, was_canceled) = std::mem::replace(&mut *counted, (sent, canceled));
+        self.mvcc.events.inc_by(sent.events.saturating_sub(was_sent.events));
+        ours.sent_bytes.inc_by(sent.bytes.saturating_sub(was_sent.bytes));
+        ours.canceled_by_client.inc_by(canceled.by_client.saturating_sub(was_canceled.by_client));
+        ours.canceled_by_compaction.inc_by(canceled.by_compaction.saturating_sub(was_canceled.by_compaction));
     }
 }
 

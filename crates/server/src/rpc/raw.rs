@@ -23,7 +23,7 @@ use tonic::Status;
 use crate::reads::Admitted;
 
 /// Before each gRPC message: one byte that tells of compression, and the length.
-const PREFIX_BYTES: usize = 5;
+pub(crate) const PREFIX_BYTES: usize = 5;
 
 /// A large answer is handed on in slices of this size, each when the client has taken the one before.
 const SLICE_BYTES: usize = 64 << 10;
@@ -127,7 +127,8 @@ async fn read_message<M: Message + Default>(mut body: Body, limit: usize) -> Res
     M::decode(bytes).map_err(|e| Status::internal(format!("the request can't be read: {e}")))
 }
 
-fn too_large(length: usize, limit: usize) -> Status {
+/// The refusal of a request of more than `limit` bytes.
+pub(crate) fn too_large(length: usize, limit: usize) -> Status {
     Status::resource_exhausted(format!("grpc: received message larger than max ({length} vs. {limit})"))
 }
 

@@ -2,7 +2,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tonic::Request;
+use http::Request;
 
 use crate::net::PeerAddr;
 
@@ -25,7 +25,7 @@ impl StreamLabel {
     /// Who sent a request, as the server that took it in has noted.
     pub fn of<T>(request: &Request<T>, opened_unix_ms: u64) -> StreamLabel {
         let peer = request.extensions().get::<PeerAddr>().map(|peer| peer.0);
-        let user_agent = request.metadata().get("user-agent").map_or(&[][..], |value| value.as_encoded_bytes());
+        let user_agent = request.headers().get(http::header::USER_AGENT).map_or(&[][..], |value| value.as_bytes());
         StreamLabel { opened_unix_ms, peer, user_agent: printable(user_agent) }
     }
 
@@ -77,11 +77,10 @@ mod tests {
     use super::*;
 
     fn request(user_agent: &[u8]) -> Request<()> {
-        let mut headers = http::HeaderMap::new();
-        headers.insert("user-agent", http::HeaderValue::from_bytes(user_agent).unwrap());
-        let mut extensions = tonic::Extensions::new();
-        extensions.insert(PeerAddr("[::1]:4711".parse().unwrap()));
-        Request::from_parts(tonic::metadata::MetadataMap::from_headers(headers), extensions, ())
+        let mut request = Request::new(());
+        request.headers_mut().insert(http::header::USER_AGENT, http::HeaderValue::from_bytes(user_agent).unwrap());
+        request.extensions_mut().insert(PeerAddr("[::1]:4711".parse().unwrap()));
+        request
     }
 
     #[test]

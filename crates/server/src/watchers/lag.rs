@@ -1,7 +1,7 @@
 use stentor_proto::Revision;
 use stentor_watch::Tip;
 
-use super::streams::{StreamReport, WatcherReport};
+use stentor_watch::{StreamReport, WatcherReport};
 
 /// How far behind the store a watcher is, or the one of a stream that is furthest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -17,5 +17,6 @@ mod top;
 pub use label::StreamLabel;
 pub use lag::Lag;
 pub use sampler::Sampler;
-pub use streams::{OpenStream, StreamReport, Streams, WatcherReport, WatcherState};
+pub use stentor_watch::{StreamReport, WatcherReport, WatcherState};
+pub use streams::{OpenStream, Streams};
 pub use survey::{Order, Query, States, StreamRow, Survey, Totals, WatcherRow, survey};

@@ -10,9 +10,10 @@ use tracing::{info, warn};
 use super::label::StreamLabel;
 use super::lag::{Lag, Now};
 use super::slow::{Change, Episode, Known, SlowWatchers};
-use super::streams::{OpenStream as _, Streams, WatcherReport};
+use super::streams::{OpenStream as _, Streams, state_name};
 use crate::environment::Environment;
 use crate::metrics::Metrics;
+use stentor_watch::WatcherReport;
 
 /// How often to look.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -107,7 +108,7 @@ fn tell_slow(stream: &Known, count: u64, worst: &WatcherReport, lag: Lag) {
         slow_watchers = count,
         worst_watch_id = worst.id,
         worst_range = cut(&format!("{:?}", worst.range)),
-        worst_state = worst.state.name(),
+        worst_state = state_name(worst.state),
         lag_ms = lag.ms,
         lag_revisions = lag.revisions,
         "watchers are slow"

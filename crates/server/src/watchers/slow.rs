@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::lag::{Lag, Now};
-use super::streams::{OpenStream, StreamReport, WatcherReport};
+use super::streams::OpenStream;
+use stentor_watch::{StreamReport, WatcherReport};
 
 /// Watchers of a stream whose first look at is remembered one by one. Beyond them the stream's own counts.
 const REMEMBERED: usize = 64;

@@ -5,8 +5,9 @@ use std::cmp::Reverse;
 use stentor_proto::{KeyRange, Revision};
 
 use super::lag::{Lag, Now};
-use super::streams::{OpenStream, StreamReport, Streams, WatcherReport, WatcherState};
+use super::streams::{OpenStream, Streams};
 use super::top::Top;
+use stentor_watch::{StreamReport, WatcherReport, WatcherState};
 
 /// What to look for.
 #[derive(Clone, Debug)]

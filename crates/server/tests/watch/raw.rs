@@ -9,6 +9,7 @@ use stentor_proto::etcdserverpb::{WatchCancelRequest, WatchCreateRequest, WatchR
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tonic::Status;
 
 use super::ledger::Ledger;
 use crate::harness::{PATIENCE, Rig};
@@ -113,30 +114,39 @@ impl RawWatch {
         self.ask(RequestUnion::CancelRequest(WatchCancelRequest { watch_id }));
     }
 
-    /// Takes the next bytes, and makes room for as many; how many they are.
-    pub(crate) async fn take(&mut self) -> usize {
+    /// Takes the next bytes, and makes room for as many; at the stream's end the status.
+    async fn take(&mut self) -> Result<(), Status> {
         if let Some(response) = self.response.take() {
             self.body = Some(timeout(PATIENCE, response).await.expect("no answer").unwrap().into_body());
         }
         let body = self.body.as_mut().unwrap();
-        let data = timeout(PATIENCE, body.data()).await.expect("nothing came").expect("the stream ended").unwrap();
+        let Some(data) = timeout(PATIENCE, body.data()).await.expect("nothing came") else {
+            let trailers = timeout(PATIENCE, body.trailers()).await.expect("no trailers").unwrap();
+            return Err(Status::from_header_map(&trailers.unwrap()).unwrap());
+        };
+        let data = data.unwrap();
         body.flow_control().release_capacity(data.len()).unwrap();
         self.taken += data.len();
         self.received.extend_from_slice(&data);
-        data.len()
+        Ok(())
     }
 
     /// The next response, by no more bytes than it has.
     pub(crate) async fn response(&mut self) -> WatchResponse {
+        self.response_or_end().await.expect("the stream ended")
+    }
+
+    /// As [`RawWatch::response`]; at the stream's end the status.
+    pub(crate) async fn response_or_end(&mut self) -> Result<WatchResponse, Status> {
         loop {
             let length = self.received.get(1..PREFIX_BYTES).map(|mut length| length.get_u32() as usize);
             if let Some(length) = length.filter(|length| self.received.len() >= PREFIX_BYTES + length) {
                 let message = self.received.split_to(PREFIX_BYTES + length).split_off(PREFIX_BYTES);
                 let response = WatchResponse::decode(message.freeze()).unwrap();
                 self.ledger.took(&response);
-                return response;
+                return Ok(response);
             }
-            self.take().await;
+            self.take().await?;
         }
     }
 

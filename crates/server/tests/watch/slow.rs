@@ -54,8 +54,8 @@ async fn a_reader_that_stops_while_compaction_passes_it_is_told() {
         let start = if behind { 2 } else { 0 };
         let id = stalled.watch(from(start, with_prev_kv(key("a")))).await;
         // Revisions one after the other, so that the first ones are on their way and the others not.
-        for _ in 0..300 {
-            writer.put("a", vec![b'v'; 100_000]).await;
+        for _ in 0..2_000 {
+            writer.put("a", vec![b'v'; 10_000]).await;
         }
         let newest = rig.revision();
         let all = history(&rig, 1).await;
@@ -67,6 +67,38 @@ async fn a_reader_that_stops_while_compaction_passes_it_is_told() {
         let owed = seen.owed(&all);
         assert!(!seen.events.is_empty() && seen.events.len() < owed.len() && owed.starts_with(&seen.events));
     }
+}
+
+/// In the midst of a large response there is no way to say so: the stream ends, and whoever resumes is told.
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_stops_within_a_large_response_while_compaction_passes_it_is_told_when_it_resumes() {
+    let rig = Rig::start(&[]).await;
+    let mut writer = Writer::new(&rig);
+    writer.put("a", "first").await;
+    let mut connection = Connection::open(&rig, SMALL_WINDOW).await;
+    let mut stalled = connection.watch().await;
+    let id = stalled.watch(from(2, key("a"))).await;
+    for _ in 0..40 {
+        writer.put("a", vec![b'v'; 1_000_000]).await;
+    }
+    stalled.until(|ledger| ledger.watchers[&id].events.len() == 2).await;
+    let newest = rig.revision();
+    let all = history(&rig, 1).await;
+    writer.compact(newest).await;
+    let end = loop {
+        if let Err(status) = stalled.response_or_end().await {
+            break status;
+        }
+    };
+    assert_eq!(end.code(), tonic::Code::Unavailable, "{end:?}");
+    let seen = &stalled.ledger.watchers[&id];
+    let owed = seen.owed(&all);
+    assert!(seen.events.len() < owed.len() && owed.starts_with(&seen.events));
+    let next = seen.last() + 1;
+    let mut resumed = connection.watch().await;
+    let id = resumed.watch(from(next, key("a"))).await;
+    resumed.until(|ledger| ledger.watchers[&id].cancel.is_some()).await;
+    assert_eq!(resumed.ledger.watchers[&id].cancel.as_ref().unwrap().compact_revision, newest);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 use stentor_proto::etcdserverpb::WatchResponse;
 use stentor_proto::{EtcdError, Revision};
 
-use super::WatchStream;
+use super::{Core, Shared};
 use crate::read::ReadFailure;
 use crate::watcher::Key;
 
@@ -55,9 +55,9 @@ impl Refusal {
     }
 }
 
-impl WatchStream {
+impl Core {
     pub(super) fn response_of(&self, answer: Answer) -> WatchResponse {
-        let at = |revision| WatchResponse { header: self.header(revision), ..Default::default() };
+        let at = |revision| WatchResponse { header: Some(self.header(revision)), ..Default::default() };
         match answer {
             Answer::Created { id, revision } => WatchResponse { watch_id: id, created: true, ..at(revision) },
             Answer::Refused { revision, reason } => WatchResponse {
@@ -79,11 +79,14 @@ impl WatchStream {
     }
 
     /// Ends a watcher that can't get its events, and tells it.
-    pub(super) fn lose(&mut self, key: Key, failure: ReadFailure) {
-        let Some(watcher) = self.remove(key) else { return };
+    pub(super) fn lose(&mut self, shared: &Shared, key: Key, failure: ReadFailure) {
+        let Some(watcher) = self.remove(shared, key) else { return };
         let id = watcher.id;
         self.answers.push_back(match failure {
-            ReadFailure::Compacted(compacted) => Answer::Compacted { id, compacted },
+            ReadFailure::Compacted(compacted) => {
+                self.hub.totals.count_canceled_by_compaction();
+                Answer::Compacted { id, compacted }
+            }
             ReadFailure::Failed(reason) => Answer::Failed { id, revision: self.hub.tip().revision, reason },
         });
     }

@@ -5,8 +5,10 @@ use stentor_proto::etcdserverpb::watch_request::RequestUnion;
 use stentor_proto::etcdserverpb::{WatchCreateRequest, WatchRequest};
 use stentor_proto::{EtcdError, KeyRange, Revision};
 
-use super::WatchStream;
 use super::answer::{Answer, Refusal};
+use super::watchers::Chain;
+use super::{Core, Shared};
+use crate::span::Span;
 use crate::watcher::{Key, Note, Options, Place, Watcher};
 
 /// So many unsent answers keep the stream from taking further requests.
@@ -15,74 +17,91 @@ const MAX_ANSWERS: usize = 16;
 /// So many chosen ids are kept for the counter to pass over.
 const MAX_CHOSEN_IDS: usize = 1 << 16;
 
-impl WatchStream {
-    /// Whether requests should be handed in: not while many answers wait for room, so that a client that
-    /// asks and does not read is not answered into memory.
-    pub fn accepts_requests(&self) -> bool {
+impl Core {
+    pub(super) fn accepts_requests(&self) -> bool {
         self.answers.len() < MAX_ANSWERS
     }
 
-    /// Takes any request; `permitted` says whether whoever asks may watch the range of a create.
-    pub fn request(
+    pub(super) fn request(
         &mut self,
+        shared: &Shared,
         request: WatchRequest,
         permitted: impl FnOnce(&WatchCreateRequest) -> Result<(), EtcdError>,
     ) {
         match request.request_union {
             Some(RequestUnion::CreateRequest(create)) => {
                 let permitted = permitted(&create);
-                self.create(create, permitted);
+                self.create(shared, &create, permitted);
             }
-            Some(RequestUnion::CancelRequest(cancel)) => self.cancel(cancel.watch_id),
+            Some(RequestUnion::CancelRequest(cancel)) => self.cancel(shared, cancel.watch_id),
             Some(RequestUnion::ProgressRequest(_)) => self.request_progress(),
             // Nothing, or something of a later version.
             None => {}
         }
     }
 
-    /// Creates a watcher, or refuses to; either is answered. `permitted` is the outcome of testing the
-    /// range as sent against the caller's permissions.
-    pub fn create(&mut self, request: WatchCreateRequest, permitted: Result<(), EtcdError>) {
-        let tip = self.hub.tip();
-        let refuse = |reason| Answer::Refused { revision: tip.revision, reason };
-        let Some(start) = Revision::new(request.start_revision) else {
-            return self.answers.push_back(refuse(Refusal::Compacted));
-        };
-        if let Err(error) = permitted {
-            return self.answers.push_back(refuse(Refusal::NotPermitted(error)));
+    pub(super) fn create(&mut self, shared: &Shared, request: &WatchCreateRequest, permitted: Result<(), EtcdError>) {
+        if let Err(reason) = self.try_create(shared, request, permitted) {
+            let revision = self.hub.tip().revision;
+            self.answers.push_back(Answer::Refused { revision, reason });
         }
-        let range = range_of(&request);
-        if range.is_empty() {
-            return self.answers.push_back(refuse(Refusal::EmptyRange));
-        }
-        let Some(id) = self.choose_id(request.watch_id) else {
-            return self.answers.push_back(refuse(Refusal::DuplicateId));
-        };
-        self.answers.push_back(Answer::Created { id, revision: tip.revision });
-        let from = if start == Revision::ZERO { tip.revision.next() } else { start };
-        if let Some(compacted) = tip.compacted.filter(|&compacted| from < compacted) {
-            return self.answers.push_back(Answer::Compacted { id, compacted });
-        }
-        let live = from > tip.revision;
-        if live {
-            self.group.skip_if_empty(tip.revision);
-        }
-        self.add(Watcher {
-            id,
-            range,
-            options: Options::of(&request),
-            from,
-            notes_from: if start == Revision::ZERO { tip.revision } else { start },
-            place: if live { Place::Group { due: false } } else { Place::Behind },
-            active: false,
-            note: Note::No,
-        });
+        self.report();
     }
 
-    /// Cancels a watcher, which is answered; one that is not there is not.
-    pub fn cancel(&mut self, id: i64) {
-        let Some(&key) = self.by_id.get(&id) else { return };
-        self.remove(key);
+    fn try_create(
+        &mut self,
+        shared: &Shared,
+        request: &WatchCreateRequest,
+        permitted: Result<(), EtcdError>,
+    ) -> Result<(), Refusal> {
+        let start = Revision::new(request.start_revision).ok_or(Refusal::Compacted)?;
+        permitted.map_err(Refusal::NotPermitted)?;
+        let range = range_of(request);
+        if range.is_empty() {
+            return Err(Refusal::EmptyRange);
+        }
+        let id = self.choose_id(request.watch_id).ok_or(Refusal::DuplicateId)?;
+        let key = self.add(
+            shared,
+            Watcher {
+                id,
+                span: Span::of(&range),
+                from: start,
+                events: 0,
+                bytes: 0,
+                options: Options::of(request),
+                place: Place::Group,
+                note: Note::No,
+                active: false,
+            },
+        );
+        // Only now: of every change above this revision the stream will be told.
+        let announced = self.hub.announced();
+        let compacted = self.hub.tip().compacted;
+        self.answers.push_back(Answer::Created { id, revision: announced });
+        let from = if start == Revision::ZERO { announced.next() } else { start };
+        if let Some(compacted) = compacted.filter(|&compacted| from < compacted) {
+            self.remove(shared, key);
+            self.hub.totals.count_canceled_by_compaction();
+            self.answers.push_back(Answer::Compacted { id, compacted });
+            return Ok(());
+        }
+        let is_live = from > announced;
+        if let Some(watcher) = self.watchers.get_mut(key) {
+            watcher.from = from;
+            watcher.place = if is_live { Place::Group } else { Place::Behind };
+        }
+        self.notes.set_floor(key, if start == Revision::ZERO { announced } else { start });
+        if !is_live {
+            self.behind.add(key, announced);
+        }
+        Ok(())
+    }
+
+    pub(super) fn cancel(&mut self, shared: &Shared, id: i64) {
+        let Some(key) = self.watchers.by_id(id) else { return };
+        self.remove(shared, key);
+        self.hub.totals.count_canceled_by_client();
         self.answers.push_back(Answer::Canceled { id, revision: self.hub.tip().revision });
         self.report();
     }
@@ -91,7 +110,7 @@ impl WatchStream {
     /// never gives out one that was there before. (etcd's can: one that was chosen and cancelled.)
     fn choose_id(&mut self, asked: i64) -> Option<i64> {
         if asked != 0 {
-            if self.by_id.contains_key(&asked) {
+            if self.watchers.by_id(asked).is_some() {
                 return None;
             }
             if asked >= self.next_id {
@@ -103,44 +122,38 @@ impl WatchStream {
             }
             return Some(asked);
         }
-        while self.chosen_ids.remove(&self.next_id) || self.by_id.contains_key(&self.next_id) {
+        while self.chosen_ids.remove(&self.next_id) || self.watchers.by_id(self.next_id).is_some() {
             self.next_id += 1;
         }
         self.next_id += 1;
         Some(self.next_id - 1)
     }
 
-    fn add(&mut self, watcher: Watcher) {
-        let key = Key(self.next_key);
-        self.next_key += 1;
-        self.by_id.insert(watcher.id, key);
-        if watcher.options.progress_notify {
-            self.notified.insert(key);
+    fn add(&mut self, shared: &Shared, watcher: Watcher) -> Key {
+        let notified = watcher.options.progress_notify();
+        let (key, chain) = self.watchers.insert(watcher);
+        if notified {
+            self.notes.notify(key);
         }
-        self.notes_from.insert((watcher.notes_from, key));
-        match watcher.place {
-            Place::Group { .. } => self.group.index.insert(&watcher.range, key),
-            Place::Behind => {
-                self.behind.push_back(key);
-                self.behind_count += 1;
-            }
+        if chain == Chain::Alone
+            && let Some(watcher) = self.watchers.get(key)
+        {
+            self.hub.filter().add(shared.id, &watcher.span);
         }
-        self.watchers.insert(key, watcher);
-        self.report();
+        key
     }
 
     /// Takes a watcher out of everything but the queues, which pass over what is gone.
-    pub(super) fn remove(&mut self, key: Key) -> Option<Watcher> {
-        let watcher = self.watchers.remove(&key)?;
-        self.by_id.remove(&watcher.id);
-        self.notified.remove(&key);
-        self.notes_from.remove(&(watcher.notes_from, key));
+    pub(super) fn remove(&mut self, shared: &Shared, key: Key) -> Option<Watcher> {
+        let (watcher, chain) = self.watchers.remove(key)?;
+        if chain == Chain::Alone {
+            self.hub.filter().remove(shared.id, &watcher.span);
+        }
+        self.notes.forget(key);
         match watcher.place {
-            Place::Group { due } => {
-                self.group.index.remove(&watcher.range, key);
-                self.group.due_count -= usize::from(due);
-            }
-            Place::Behind => self.behind_count -= 1,
+            Place::Group => {}
+            Place::Due => self.group.one_less_due(),
+            Place::Behind => self.behind.remove(key),
         }
         Some(watcher)
     }

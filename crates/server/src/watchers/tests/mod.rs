@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use stentor_proto::{KeyRange, Revision};
 use stentor_watch::{Gauges, Tip};
 
-use super::streams::{OpenStream, StreamReport, Streams, WatcherReport, WatcherState};
+use super::streams::{OpenStream, Streams};
+use stentor_watch::{StreamReport, WatcherReport, WatcherState};
 
 /// What the clock says, milliseconds since 1970.
 const NOW: u64 = 1_700_000_000_000;
