@@ -90,6 +90,10 @@ pub trait Observer: Send + Sync {
     /// Called after each group, in order, by the thread that writes: it must not block, nor write to the
     /// store.
     fn committed(&self, commit: &Commit);
+
+    /// Called after those who wrote the group were answered, by the same thread: what may wait for them, such
+    /// as waking others who then want the processor too. It may be called when nothing was committed.
+    fn answered(&self) {}
 }
 
 /// A multi-version key-value store.
@@ -126,6 +130,15 @@ struct Writer {
     retired: Vec<Weak<Epoch>>,
     /// The first failed write; the store takes no more after it.
     failed: Option<Error>,
+}
+
+/// Tells at its end, whatever that is, that answers are out.
+struct Answered<'a>(&'a Store);
+
+impl Drop for Answered<'_> {
+    fn drop(&mut self) {
+        self.0.tell_answered();
+    }
 }
 
 struct Queued {
@@ -197,7 +210,23 @@ impl Store {
     /// Only what keeps the store from going on, with nothing of the group visible. That an entry was
     /// refused is an outcome.
     pub fn apply(&self, entries: &[LogEntry], last: LogPosition) -> Result<Vec<Outcome>, Error> {
-        self.apply_locked(&mut self.writer.lock(), entries, Some(last))
+        self.apply_and_answer(entries, last, |outcomes| outcomes)
+    }
+
+    /// As [`Store::apply`]; those who follow are told that the answers are out ([`Observer::answered`]) only
+    /// after `answer` has returned, which must not write to the store.
+    ///
+    /// # Errors
+    /// `answer` is given those of [`Store::apply`].
+    pub fn apply_and_answer<T>(
+        &self,
+        entries: &[LogEntry],
+        last: LogPosition,
+        answer: impl FnOnce(Result<Vec<Outcome>, Error>) -> T,
+    ) -> T {
+        let _told = Answered(self);
+        let outcomes = self.apply_locked(&mut self.writer.lock(), entries, Some(last));
+        answer(outcomes)
     }
 
     fn apply_locked(
@@ -255,6 +284,12 @@ impl Store {
         }
     }
 
+    fn tell_answered(&self) {
+        // Not under the lock: the next group need not wait.
+        let observers: Vec<_> = self.observers.lock().iter().filter_map(Weak::upgrade).collect();
+        observers.iter().for_each(|observer| observer.answered());
+    }
+
     fn tell(&self, commit: &Commit) {
         self.observers.lock().retain(|observer| {
             let Some(observer) = observer.upgrade() else { return false };
@@ -286,6 +321,7 @@ impl Store {
         let entry = LogEntry { time_unix_ms: (self.options.wall_clock)(), user: String::new(), op: Some(op) };
         let result = Arc::new(OnceLock::new());
         self.queue.lock().push(Queued { entry, result: result.clone() });
+        let _told = Answered(self);
         // Whoever gets the lock writes for all who wait for it.
         let mut writer = self.writer.lock();
         if result.get().is_none() {

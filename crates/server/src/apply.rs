@@ -168,6 +168,8 @@ impl Applier {
                 }
             };
             let Some(first) = first else { return };
+            // Whoever is ready runs before the disk is waited for; some of them will join the group.
+            tokio::task::yield_now().await;
             let group = self.group(first);
             self.apply(group);
         }
@@ -189,7 +191,18 @@ impl Applier {
         let start = Instant::now();
         let (entries, answers): (Vec<_>, Vec<_>) = group.into_iter().map(|p| (p.entry, p.answer)).unzip();
         self.last.index += entries.len() as u64;
-        let outcomes = match self.store.apply(&entries, self.last) {
+        let store = self.store.clone();
+        store.apply_and_answer(&entries, self.last, |outcomes| self.answer(start, &entries, answers, outcomes));
+    }
+
+    fn answer(
+        &mut self,
+        start: Instant,
+        entries: &[LogEntry],
+        answers: Vec<oneshot::Sender<Result<Outcome, Error>>>,
+        outcomes: Result<Vec<Outcome>, Error>,
+    ) {
+        let outcomes = match outcomes {
             Ok(outcomes) => outcomes,
             Err(cause) => {
                 if self.health.failure().is_none() {

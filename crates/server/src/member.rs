@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures::FutureExt;
 use stentor_mvcc::engine::Engine;
 use stentor_mvcc::{AlarmKind, Commit, Observer, View};
 use stentor_proto::etcdserverpb::RangeRequest;
 use stentor_watch::{Hub, HubOptions};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
@@ -43,12 +45,15 @@ pub struct Member {
     health: HealthReporter,
     running: Running,
     metrics: Metrics,
+    /// Wakes watch streams, in the runtime that serves them.
+    _waking: AbortOnDropHandle<()>,
     /// Follows the store as long as the member lives.
     _gauges: Arc<Gauges>,
 }
 
 impl Member {
-    /// Opens the store in `engine` and starts what runs beside it, until `stop`. It is served by
+    /// Opens the store in `engine` and starts what runs beside it, until `stop`; called within the runtime that
+    /// serves it. It is served by
     /// [`crate::net::Server::serve`], and says that it can be once [`Member::set_serving`] was called.
     ///
     /// # Errors
@@ -67,6 +72,8 @@ impl Member {
         let (routes, health) = services::routes(&node, members, hub.clone(), watch, stop)?;
         let sampler = Sampler::new(hub.clone(), config.slow_watcher_time, metrics.clone(), node.environment.clone());
         let workers = node.environment.workers;
+        let waking = stop.clone().run_until_cancelled_owned(hub.clone().wake_streams());
+        let waking = AbortOnDropHandle::new(tokio::spawn(waking.map(|_| ())));
         running.also(workers.spawn("watchers", sampler.run(stop.clone())).map_err(StartError::Thread)?);
         let probe = Arc::new(MemberProbe { node: node.clone(), hub, is_serving: AtomicBool::new(false) });
         let gauges = Arc::new(Gauges { metrics: metrics.clone(), node: node.clone() });
@@ -76,7 +83,7 @@ impl Member {
         metrics.server.is_leader.set(1);
         metrics.server.leader_changes_seen.inc();
         metrics.server.quota_backend_bytes.set(i64::try_from(node.quota_bytes()).unwrap_or(i64::MAX));
-        Ok(Member { node, routes, probe, health, running, metrics, _gauges: gauges })
+        Ok(Member { node, routes, probe, health, running, metrics, _waking: waking, _gauges: gauges })
     }
 
     /// gRPC and HTTP on one port.

@@ -168,7 +168,8 @@ impl Node {
         let automatic = compactor::run_automatic(node.clone(), config.auto_compaction, stop.clone());
         let running = Running {
             store: node.store.clone(),
-            applier: workers.spawn("apply", applier.run(stop.clone()))?,
+            // A task though it blocks while the disk syncs: see docs/decisions/0006.
+            applier: Workers::Tasks.spawn("apply", applier.run(stop.clone()))?,
             others: vec![
                 workers.spawn("compaction", compactor::run(node.clone(), stop.clone()))?,
                 workers.spawn("checkpoints", checkpoints::run(node.store.clone(), stop.clone()))?,

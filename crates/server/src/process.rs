@@ -49,7 +49,13 @@ pub fn run(config: &Config, warnings: &[String]) -> ExitCode {
         data_dir = %config.data_dir.display(),
         "starting"
     );
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("serve").build();
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        // One is always allowed to wait for the disk.
+        .worker_threads(processors + 1)
+        .enable_all()
+        .thread_name("serve")
+        .build();
     let ended = runtime.map_err(RunError::from).and_then(|runtime| {
         let ended = runtime.block_on(serve(config));
         // Calls that still block, a large read say, are not waited for.

@@ -43,6 +43,7 @@ mod read;
 mod recent;
 mod span;
 mod tree;
+mod wakes;
 mod watcher;
 
 pub use counts::{Canceled, Gauges, Sent};

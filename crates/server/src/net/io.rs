@@ -1,10 +1,11 @@
 //! The byte stream of one connection, as hyper sees it.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
@@ -25,17 +26,26 @@ enum Reading {
     Http1,
 }
 
+/// So much is put together before it must be written.
+const GATHERED_BYTES: usize = 64 << 10;
+
+/// With so much to write, more is likely to follow at once.
+const MUCH_BYTES: usize = 8 << 10;
+
 /// Wraps an accepted stream:
-/// - small HTTP/2 frames leave together. h2 decides once, when the connection starts, below which size it
-///   copies a frame into its buffer instead of writing it by itself: 256 B if the stream can write vectored,
-///   1,024 B if not. So the answer is "no" until the first write, and the truth from then on, which large
-///   frames need.
+/// - frames leave together. A system call takes longer than anything else that is done for an event, and
+///   HTTP/2's library makes one for each frame of some size. So what it writes is put together here, and the
+///   flush behind it waits for one more turn of the connection's task if there is much or several streams are
+///   open: those that were woken by the same commit add their frames meanwhile.
 /// - pings are counted, and too many end the connection.
 /// - the end of the handshake is noticed.
 #[derive(Debug)]
 pub(crate) struct ServerIo<S> {
     stream: S,
-    wrote: bool,
+    /// What is still to be written.
+    gathered: BytesMut,
+    /// The next flush has waited its turn.
+    has_waited: bool,
     reading: Reading,
     writing: FrameScanner,
     pings: PingRule,
@@ -48,13 +58,26 @@ impl<S> ServerIo<S> {
     pub(crate) fn new(stream: S, pings: PingRule, state: Arc<ConnectionState>) -> Self {
         ServerIo {
             stream,
-            wrote: false,
+            gathered: BytesMut::new(),
+            has_waited: false,
             reading: Reading::Preface(0),
             writing: FrameScanner::default(),
             pings,
             goodbye: None,
             state,
         }
+    }
+
+    /// Whether a flush is put off, so that others add to it first.
+    fn puts_off(&mut self, cx: &mut Context<'_>) -> bool {
+        let others = self.gathered.len() >= MUCH_BYTES || self.state.open_streams() > 1;
+        if self.has_waited || !others || !matches!(self.reading, Reading::Http2(_)) {
+            return false;
+        }
+        self.has_waited = true;
+        // A task that wakes itself goes to the end of the queue; its next turn flushes again.
+        cx.waker().wake_by_ref();
+        true
     }
 
     fn note_read(&mut self, mut bytes: &[u8]) {
@@ -103,6 +126,8 @@ impl<S: AsyncWrite + Unpin> ServerIo<S> {
         if *sent == 0 && !self.writing.at_boundary() {
             return Poll::Ready(Ok(()));
         }
+        ready!(self.poll_drain(cx))?;
+        let Some(sent) = &mut self.goodbye else { return Poll::Ready(Ok(())) };
         while let Some(rest) = TOO_MANY_PINGS.get(*sent..).filter(|rest| !rest.is_empty()) {
             match ready!(Pin::new(&mut self.stream).poll_write(cx, rest))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
@@ -126,43 +151,48 @@ impl<S: AsyncRead + Unpin> AsyncRead for ServerIo<S> {
     }
 }
 
+impl<S: AsyncWrite + Unpin> ServerIo<S> {
+    /// Writes what was put together.
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.gathered.is_empty() {
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, &self.gathered))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.gathered.advance(written),
+            }
+        }
+        // An idle connection holds nothing.
+        self.gathered = BytesMut::new();
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<S: AsyncWrite + Unpin> AsyncWrite for ServerIo<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.poll_goodbye(cx))?;
-        this.wrote = true;
-        let written = ready!(Pin::new(&mut this.stream).poll_write(cx, buf))?;
-        this.note_written(buf.get(..written).unwrap_or_default());
-        Poll::Ready(Ok(written))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        ready!(this.poll_goodbye(cx))?;
-        this.wrote = true;
-        let written = ready!(Pin::new(&mut this.stream).poll_write_vectored(cx, bufs))?;
-        let mut left = written;
-        for buf in bufs {
-            let part = left.min(buf.len());
-            this.note_written(buf.get(..part).unwrap_or_default());
-            left -= part;
+        if this.gathered.len() >= GATHERED_BYTES {
+            ready!(this.poll_drain(cx))?;
         }
-        Poll::Ready(Ok(written))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.wrote && self.stream.is_write_vectored()
+        let taken = buf.get(..buf.len().min(GATHERED_BYTES)).unwrap_or_default();
+        this.gathered.extend_from_slice(taken);
+        this.note_written(taken);
+        Poll::Ready(Ok(taken.len()))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        let this = self.get_mut();
+        ready!(this.poll_goodbye(cx))?;
+        if this.puts_off(cx) {
+            return Poll::Ready(Ok(()));
+        }
+        ready!(this.poll_drain(cx))?;
+        this.has_waited = false;
+        Pin::new(&mut this.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        let this = self.get_mut();
+        ready!(this.poll_drain(cx))?;
+        Pin::new(&mut this.stream).poll_shutdown(cx)
     }
 }

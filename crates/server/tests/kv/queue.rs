@@ -12,7 +12,7 @@ use stentor_server::apply::MAX_PENDING;
 
 use crate::harness::{PATIENCE, Setup, get, put, refused};
 
-/// Holds the thread that applies writes until it is dropped.
+/// Holds the task that applies writes, and its thread, until it is dropped.
 struct Hold {
     open: Mutex<blocking::Receiver<()>>,
 }
@@ -23,7 +23,7 @@ impl Observer for Hold {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_does_not_fit_the_queue_is_refused_at_once() {
     const REFUSED: usize = 500;
     let rig = Setup::new(&["--election-timeout=50000"]).on_threads().start().await;

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::{KeepAlive, attach};
 use crate::harness::{PATIENCE, Rig, Setup, revision};
 
-/// Stops the thread that applies writes between a write's publication and its answer.
+/// Stops the task that applies writes, and its thread, between a write's publication and its answer.
 struct Gate {
     reached: blocking::Sender<i64>,
     open: Mutex<blocking::Receiver<()>>,
@@ -27,7 +27,7 @@ impl Observer for Gate {
 
 /// etcd 20590: a keep-alive was answered with success though the lease had been revoked meanwhile. The
 /// revoke is visible here, and the lessor has not heard of it yet.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_keep_alive_that_shows_the_revoke_does_not_succeed() {
     let rig = Setup::new(&[]).on_threads().start().await;
     rig.grant(1, 3600).await;

@@ -113,9 +113,7 @@ impl Core {
         // It may be ahead of the fence: a note of less than it has would be a step back.
         let floor = watcher.from.previous();
         self.behind.remove(key);
-        if floor > self.group.fence() {
-            self.notes.set_floor(key, floor);
-        }
+        self.notes.set_floor(key, floor, self.group.fence());
     }
 
     /// Those who can go on from this chunk too come first, so that it is read once for all of them.

@@ -39,8 +39,11 @@ impl Notes {
         self.remove_floor(key);
     }
 
-    /// No note below `floor` may reach the watcher.
-    pub(super) fn set_floor(&mut self, key: Key, floor: Revision) {
+    /// No note below `floor` may reach the watcher; there is none below the fence anyway.
+    pub(super) fn set_floor(&mut self, key: Key, floor: Revision, fence: Revision) {
+        if floor <= fence {
+            return;
+        }
         let floor = self.floors.get(&key).map_or(floor, |old| floor.max(*old));
         self.remove_floor(key);
         self.floors.insert(key, floor);

@@ -91,7 +91,8 @@ impl Core {
             watcher.from = from;
             watcher.place = if is_live { Place::Group } else { Place::Behind };
         }
-        self.notes.set_floor(key, if start == Revision::ZERO { announced } else { start });
+        self.find_fence(shared, self.hub.tip());
+        self.notes.set_floor(key, if start == Revision::ZERO { announced } else { start }, self.group.fence());
         if !is_live {
             self.behind.add(key, announced);
         }

@@ -32,23 +32,38 @@ pub(super) struct Call {
     reading: Option<BoxFuture<'static, Result<ReadDone, Stopping>>>,
     /// When progress is noted next, if somebody wants that.
     tick: Option<Pin<Box<Sleep>>>,
+    /// Nothing was due when it was looked last.
+    is_idle: bool,
     /// The server stops: until then, what is due may still go out.
     drain_until: Option<Instant>,
 }
 
 impl Call {
     pub(super) fn new(shared: Arc<Inner>, stream: WatchStream, requests: Requests) -> Call {
-        Call { shared, stream, requests, packer: Packer::default(), reading: None, tick: None, drain_until: None }
+        Call {
+            shared,
+            stream,
+            requests,
+            packer: Packer::default(),
+            reading: None,
+            tick: None,
+            is_idle: false,
+            drain_until: None,
+        }
     }
 
     /// The next frame, or how the call ends.
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Status>> {
         loop {
+            let heard_all = self.take_requests(cx)?;
+            self.poll_read(cx)?;
+            let hears_more = !heard_all && self.stream.accepts_requests();
+            if self.is_idle && !hears_more && !self.poll_wakes(cx) && !self.must_drain() {
+                return Poll::Pending;
+            }
             if self.is_time_up() {
                 return Poll::Ready(self.packer.take().ok_or_else(stopped));
             }
-            let heard_all = self.take_requests(cx)?;
-            self.poll_read(cx)?;
             match self.fill() {
                 Next::Read(read) if self.drain_until.is_some() => {
                     // Nobody polls any more for what is only pending.
@@ -62,19 +77,17 @@ impl Call {
                     if self.reading.is_none() {
                         continue;
                     }
+                    self.is_idle = true;
                 }
                 Next::Broken => return Poll::Ready(self.packer.take().ok_or_else(broken)),
                 Next::Idle if self.drain_until.is_some() && self.reading.is_none() => {
                     return Poll::Ready(self.packer.take().ok_or_else(stopped));
                 }
-                Next::Full | Next::Idle => {}
+                Next::Full => self.is_idle = false,
+                Next::Idle => self.is_idle = true,
             }
             if let Some(frame) = self.packer.take() {
                 return Poll::Ready(Ok(frame));
-            }
-            let accepts_more = !heard_all && self.stream.accepts_requests();
-            if !accepts_more && !self.poll_wakes(cx) {
-                return Poll::Pending;
             }
         }
     }
@@ -83,18 +96,19 @@ impl Call {
         if self.packer.is_full() { Next::Full } else { self.stream.fill(&mut self.packer) }
     }
 
+    /// The server stops, which the stream has not been told yet.
+    fn must_drain(&self) -> bool {
+        self.drain_until.is_none() && self.shared.stop.is_cancelled()
+    }
+
     /// Whether the server stops and has given the stream its time. A response that was begun is ended, as
     /// long as the client takes it.
     fn is_time_up(&mut self) -> bool {
-        match self.drain_until {
-            None if self.shared.stop.is_cancelled() => {
-                self.stream.stop();
-                self.drain_until = Some(Instant::now() + DRAIN_TIME);
-                false
-            }
-            None => false,
-            Some(until) => Instant::now() >= until && self.stream.is_between_responses(),
+        if self.must_drain() {
+            self.stream.stop();
+            self.drain_until = Some(Instant::now() + DRAIN_TIME);
         }
+        self.drain_until.is_some_and(|until| Instant::now() >= until && self.stream.is_between_responses())
     }
 
     /// Takes requests that have come in, as many as the stream accepts. Whether that was all.
@@ -105,6 +119,7 @@ impl Call {
         while self.stream.accepts_requests() {
             match self.requests.poll_next(cx) {
                 Poll::Ready(Some(Ok(request))) => {
+                    self.is_idle = false;
                     // Who may watch what is not restricted yet.
                     self.stream.request(request, |_| Ok(()));
                 }
@@ -120,6 +135,7 @@ impl Call {
             && let Poll::Ready(done) = reading.as_mut().poll(cx)
         {
             self.reading = None;
+            self.is_idle = false;
             self.stream.read_done(done.map_err(|_| stopped())?);
         }
         Ok(())

@@ -1,10 +1,13 @@
 //! The requests of a call, out of whatever pieces its body comes in.
 
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker, ready};
 
 use axum::body::Body;
 use bytes::{Buf, Bytes, BytesMut};
+use futures::task::AtomicWaker;
 use http_body::Body as _;
 use prost::Message;
 use stentor_proto::etcdserverpb::WatchRequest;
@@ -19,12 +22,33 @@ pub(super) struct Requests {
     /// What has come and is not read yet.
     rest: Bytes,
     limit: usize,
+    bell: Arc<Bell>,
+}
+
+/// Rings when the body has more, so that it need not be asked each time that an event goes out: asking takes
+/// a lock of the whole connection.
+#[derive(Default)]
+struct Bell {
+    has_rung: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.has_rung.store(true, Ordering::Release);
+        self.task.wake();
+    }
 }
 
 impl Requests {
     /// Those of `body`, each of at most `limit` bytes.
     pub(super) fn new(body: Body, limit: usize) -> Requests {
-        Requests { body: Some(body), rest: Bytes::new(), limit }
+        let bell = Arc::new(Bell { has_rung: AtomicBool::new(true), task: AtomicWaker::new() });
+        Requests { body: Some(body), rest: Bytes::new(), limit, bell }
     }
 
     /// The next request; `None` when the client has half-closed, from then on.
@@ -41,7 +65,15 @@ impl Requests {
                 Ok(None) => {}
             }
             let Some(body) = &mut self.body else { return Poll::Ready(None) };
-            match ready!(Pin::new(body).poll_frame(cx)) {
+            self.bell.task.register(cx.waker());
+            if !self.bell.has_rung.swap(false, Ordering::Acquire) {
+                return Poll::Pending;
+            }
+            let bell = Waker::from(self.bell.clone());
+            let frame = ready!(Pin::new(body).poll_frame(&mut Context::from_waker(&bell)));
+            // There may be more than one frame.
+            self.bell.has_rung.store(true, Ordering::Release);
+            match frame {
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
                         self.append(data);
