@@ -10,7 +10,7 @@ use std::collections::hash_map::Entry as MapEntry;
 use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
+use hashbrown::hash_table::Entry as Found;
 use parking_lot::{Mutex, RwLock};
 use stentor_proto::KeyRange;
 
@@ -157,25 +157,24 @@ impl Lengths {
     }
 }
 
-/// Streams by hash. Twelve bytes for each range of each stream.
+/// Streams by hash. Eight bytes for each range of each stream.
 #[derive(Default)]
 struct Shard {
-    table: HashTable<Place>,
-    /// Where more than one stream has the same hash: those, in order, and how often.
+    table: HashTable<Entry>,
+    /// Where a hash has more than one stream, or a stream has more than one range: those, in order, and how
+    /// often.
     many: Vec<Vec<(StreamId, u32)>>,
     free: Vec<u32>,
 }
 
-struct Place {
+struct Entry {
     hash: u32,
-    /// One stream, or [`MANY`].
-    stream: StreamId,
-    /// How many ranges of the stream have the hash: nearly always 1. Or an index into the list of many.
-    count: u32,
+    /// One stream, with one range; or, with [`MANY`] set, an index into the list of many.
+    place: u32,
 }
 
-/// More than one stream; no hub has this many.
-const MANY: StreamId = StreamId(u32::MAX);
+/// The highest bit; no hub has so many streams.
+const MANY: u32 = 1 << 31;
 
 /// Spreads 32 bits over the 64 that a table looks at.
 fn spread(hash: u32) -> u64 {
@@ -184,32 +183,28 @@ fn spread(hash: u32) -> u64 {
 
 impl Shard {
     fn add(&mut self, hash: u32, stream: StreamId) {
-        let entry = self.table.entry(spread(hash), |place| place.hash == hash, |place| spread(place.hash));
-        match entry {
-            Entry::Vacant(vacant) => drop(vacant.insert(Place { hash, stream, count: 1 })),
-            Entry::Occupied(mut occupied) => {
-                let place = occupied.get_mut();
-                if place.stream == stream {
-                    place.count += 1;
-                    return;
-                }
-                if place.stream != MANY {
-                    let list = vec![(place.stream, place.count)];
-                    place.stream = MANY;
-                    place.count = match self.free.pop() {
-                        Some(at) => {
-                            if let Some(free) = self.many.get_mut(at as usize) {
+        let found = self.table.entry(spread(hash), |entry| entry.hash == hash, |entry| spread(entry.hash));
+        match found {
+            Found::Vacant(vacant) => drop(vacant.insert(Entry { hash, place: stream.0 })),
+            Found::Occupied(mut occupied) => {
+                let entry = occupied.get_mut();
+                if entry.place & MANY == 0 {
+                    let list = vec![(StreamId(entry.place), 1)];
+                    let index = match self.free.pop() {
+                        Some(index) => {
+                            if let Some(free) = self.many.get_mut(index as usize) {
                                 *free = list;
                             }
-                            at
+                            index
                         }
                         None => {
                             self.many.push(list);
                             (self.many.len() - 1) as u32
                         }
                     };
+                    entry.place = MANY | index;
                 }
-                let Some(list) = self.many.get_mut(place.count as usize) else { return };
+                let Some(list) = self.many.get_mut((entry.place & !MANY) as usize) else { return };
                 match list.binary_search_by_key(&stream, |(stream, _)| *stream) {
                     Ok(at) => {
                         if let Some((_, count)) = list.get_mut(at) {
@@ -224,20 +219,17 @@ impl Shard {
 
     /// Whether it was there.
     fn remove(&mut self, hash: u32, stream: StreamId) -> bool {
-        let Ok(mut occupied) = self.table.find_entry(spread(hash), |place| place.hash == hash) else { return false };
-        let place = occupied.get_mut();
-        if place.stream == stream {
-            place.count -= 1;
-            if place.count == 0 {
+        let Ok(mut occupied) = self.table.find_entry(spread(hash), |entry| entry.hash == hash) else { return false };
+        let entry = occupied.get_mut();
+        if entry.place & MANY == 0 {
+            let is_it = entry.place == stream.0;
+            if is_it {
                 occupied.remove();
                 self.give_back();
             }
-            return true;
+            return is_it;
         }
-        if place.stream != MANY {
-            return false;
-        }
-        let index = place.count;
+        let index = entry.place & !MANY;
         let Some(list) = self.many.get_mut(index as usize) else { return false };
         let Ok(at) = list.binary_search_by_key(&stream, |(stream, _)| *stream) else { return false };
         let Some((_, count)) = list.get_mut(at) else { return false };
@@ -245,9 +237,8 @@ impl Shard {
         if *count == 0 {
             list.remove(at);
         }
-        if let [(last, count)] = list[..] {
-            place.stream = last;
-            place.count = count;
+        if let [(last, 1)] = list[..] {
+            entry.place = last.0;
             *list = Vec::new();
             self.free.push(index);
         }
@@ -255,11 +246,11 @@ impl Shard {
     }
 
     fn find(&self, hash: u32, found: &mut impl FnMut(StreamId)) {
-        let Some(place) = self.table.find(spread(hash), |place| place.hash == hash) else { return };
-        if place.stream != MANY {
-            return found(place.stream);
+        let Some(entry) = self.table.find(spread(hash), |entry| entry.hash == hash) else { return };
+        if entry.place & MANY == 0 {
+            return found(StreamId(entry.place));
         }
-        if let Some(list) = self.many.get(place.count as usize) {
+        if let Some(list) = self.many.get((entry.place & !MANY) as usize) {
             list.iter().for_each(|(stream, _)| found(*stream));
         }
     }
@@ -267,7 +258,7 @@ impl Shard {
     /// Memory of watchers that are gone.
     fn give_back(&mut self) {
         if self.table.capacity() > 64 && self.table.len() < self.table.capacity() / 8 {
-            self.table.shrink_to(self.table.len() * 2, |place| spread(place.hash));
+            self.table.shrink_to(self.table.len() * 2, |entry| spread(entry.hash));
         }
     }
 }
