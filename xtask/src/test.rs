@@ -8,6 +8,7 @@
 //! | `STENTOR_ROCKSDB_CASES` | cases of each property test on RocksDB |
 //! | `STENTOR_INTEROP_REQUESTS` | random requests compared with a real etcd |
 //! | `STENTOR_CRASH_ROUNDS` | rounds of kill -9 under load |
+//! | `STENTOR_SCHEDULES` | orders of threads that each test of interleavings tries |
 //! | `STENTOR_FUZZ_CASES` | random inputs for each fuzz target |
 //! | `STENTOR_SEED` | where randomness starts; unset, each test has its own fixed seed |
 //! | `STENTOR_TEST_CHECK_PERF` | run what takes minutes and tells little (`--full` alone) |
@@ -50,23 +51,43 @@ struct Counts {
     interop_requests: u32,
     crash_rounds: u32,
     fuzz_cases: u32,
+    schedules: u32,
 }
 
-const QUICK: Counts =
-    Counts { cases: 1_000, rocksdb_cases: 50, interop_requests: 500, crash_rounds: 2, fuzz_cases: 2_000 };
-const CI: Counts =
-    Counts { cases: 20_000, rocksdb_cases: 500, interop_requests: 3_000, crash_rounds: 10, fuzz_cases: 20_000 };
-const FULL: Counts =
-    Counts { cases: 200_000, rocksdb_cases: 5_000, interop_requests: 20_000, crash_rounds: 200, fuzz_cases: 1_000_000 };
+const QUICK: Counts = Counts {
+    cases: 1_000,
+    rocksdb_cases: 50,
+    interop_requests: 500,
+    crash_rounds: 2,
+    fuzz_cases: 2_000,
+    schedules: 1_000,
+};
+const CI: Counts = Counts {
+    cases: 20_000,
+    rocksdb_cases: 500,
+    interop_requests: 3_000,
+    crash_rounds: 10,
+    fuzz_cases: 20_000,
+    schedules: 20_000,
+};
+const FULL: Counts = Counts {
+    cases: 200_000,
+    rocksdb_cases: 5_000,
+    interop_requests: 20_000,
+    crash_rounds: 200,
+    fuzz_cases: 1_000_000,
+    schedules: 1_000_000,
+};
 
 impl Counts {
-    fn variables(&self) -> [(&'static str, u32); 5] {
+    fn variables(&self) -> [(&'static str, u32); 6] {
         [
             ("STENTOR_CASES", self.cases),
             ("STENTOR_ROCKSDB_CASES", self.rocksdb_cases),
             ("STENTOR_INTEROP_REQUESTS", self.interop_requests),
             ("STENTOR_CRASH_ROUNDS", self.crash_rounds),
             ("STENTOR_FUZZ_CASES", self.fuzz_cases),
+            ("STENTOR_SCHEDULES", self.schedules),
         ]
     }
 }
@@ -95,6 +116,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
     let filter = args.filter.as_deref();
     steps.try_tests("tests", selection()?.arg("--no-fail-fast").envs(&environment), filter)?;
+    steps.try_tests("interleavings", interleavings()?.envs(&environment), filter)?;
     steps.try_tests("tests of xtask", cargo::cargo().args(["test", "--locked", "--package=xtask"]), filter)?;
     steps.finish(&found.missing())
 }
@@ -104,6 +126,17 @@ fn selection() -> Result<Command> {
     let mut command = cargo::cargo();
     command.args(["test", "--locked", "--workspace", "--exclude=xtask", "--features=stentor-interop/etcd-client"]);
     protoc::lend(command.arg(PROFILE))?;
+    Ok(command)
+}
+
+/// The tests of stentor-watch in which shuttle orders the threads. The flag changes every package, so that
+/// they are built in a directory of their own.
+fn interleavings() -> Result<Command> {
+    let metadata = cargo::metadata()?;
+    let target = metadata["target_directory"].as_str().context("cargo knows no target directory")?;
+    let mut command = cargo::cargo();
+    command.args(["test", "--locked", "--package=stentor-watch", "--test=interleavings", PROFILE]);
+    command.arg("--target-dir").arg(PathBuf::from(target).join("shuttle")).env("RUSTFLAGS", "--cfg shuttle");
     Ok(command)
 }
 

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use stentor_mvcc::{ChangeId, Record};
 use stentor_proto::Revision;
 
 use crate::span::{Span, SpanKind};
+use crate::sync::Mutex;
 
 /// A chunk takes no further revision at this many; nor beyond its bytes, but one revision that is larger
 /// by itself is a chunk.

@@ -11,10 +11,10 @@ use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Found;
-use parking_lot::{Mutex, RwLock};
 use stentor_proto::KeyRange;
 
 use crate::span::{Span, SpanKind};
+use crate::sync::{Mutex, RwLock};
 use crate::tree::{IntervalTree, Spans};
 
 /// Prefixes of more different lengths than this are looked up as intervals.

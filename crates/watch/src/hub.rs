@@ -1,8 +1,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use parking_lot::{Mutex, RwLock};
 use stentor_mvcc::{Commit, Observer, Record, Store};
 use stentor_proto::Revision;
 
@@ -13,6 +12,7 @@ use crate::history::History;
 use crate::recent::{Follows, Previous, Recent};
 use crate::report::OpenStream;
 use crate::stream::Shared;
+use crate::sync::{AtomicI64, Mutex, RwLock};
 use crate::wakes::Wakes;
 
 /// A single commit of this many bytes is not joined with others.

@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 
-use parking_lot::Mutex;
 use stentor_proto::Revision;
+
+use crate::sync::Mutex;
 
 /// So many revisions are kept one by one; a stream that has not looked at them by then looks at
 /// everything after them.

@@ -42,6 +42,7 @@ mod inbox;
 mod read;
 mod recent;
 mod span;
+mod sync;
 mod tree;
 mod wakes;
 mod watcher;

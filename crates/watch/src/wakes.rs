@@ -1,12 +1,11 @@
 //! Hands the waking of streams from the thread that writes to a task.
 
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Poll, Waker};
 
-use parking_lot::Mutex;
-
 use crate::filter::StreamId;
+use crate::sync::{AtomicBool, Mutex};
 
 /// So few streams are woken directly: one wake of the task would cost as much.
 const FEW: usize = 2;

@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
-use parking_lot::Mutex;
 use prost::Message;
 use stentor_proto::etcdserverpb::{ResponseHeader, WatchCreateRequest, WatchRequest, WatchResponse};
 use stentor_proto::{EtcdError, Revision};
@@ -29,6 +28,7 @@ use crate::inbox::Inbox;
 use crate::outbox::Outbox;
 use crate::read::{ForWhom, Found, Read, ReadDone, ReadFailure, What};
 use crate::span::Span;
+use crate::sync::Mutex;
 use crate::watcher::{Key, Place, Watcher};
 use answer::Answer;
 use behind::Behind;
