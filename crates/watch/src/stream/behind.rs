@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use stentor_proto::Revision;
 
 use super::serve::Outcome;
-use super::{Core, Work};
+use super::{Core, Shared, Work};
 use crate::chunk::Chunk;
 use crate::hub::Tip;
 use crate::outbox::Outbox;
@@ -67,14 +67,8 @@ impl Behind {
 }
 
 impl Core {
-    pub(super) fn behind_work(&mut self, tip: Tip, out: &mut dyn Outbox) -> Work {
-        let Some(key) = self.behind.turns.pop_front() else { return Work::None };
-        let Some(from) = self.watchers.get(key).map(|watcher| watcher.from) else { return Work::Done };
-        if from > tip.revision {
-            // Only after the store was replaced by an older one.
-            self.join_group(key);
-            return Work::Done;
-        }
+    pub(super) fn behind_work(&mut self, shared: &Shared, tip: Tip, out: &mut dyn Outbox) -> Work {
+        let Some((key, from)) = self.next_turn(shared, tip) else { return Work::None };
         let outcome = match self.serve(key, (from, tip.revision), ForWhom::One(key)) {
             Ok(outcome) => outcome,
             Err(read) => {
@@ -93,6 +87,22 @@ impl Core {
             }
         }
         Work::Done
+    }
+
+    /// Whose turn it is, and its cursor.
+    fn next_turn(&mut self, shared: &Shared, tip: Tip) -> Option<(Key, Revision)> {
+        for _ in 0..self.behind.turns.len() {
+            let key = self.behind.turns.pop_front()?;
+            let Some(from) = self.watchers.get(key).map(|watcher| watcher.from) else { continue };
+            if from <= tip.revision {
+                return Some((key, from));
+            }
+            // It was created while a commit was being told of, which its stream may not have been. Or the store
+            // was replaced by an older one. In either case it reads on when the store is there.
+            self.behind.turns.push_back(key);
+            self.hub.wake_at(shared, from);
+        }
+        None
     }
 
     /// Moves a cursor, to the group if it is past the fence.

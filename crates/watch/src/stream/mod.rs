@@ -400,10 +400,10 @@ impl Core {
     /// Delivers for the group or for one watcher behind, in turns.
     fn deliver(&mut self, shared: &Shared, tip: Tip, out: &mut dyn Outbox) -> Work {
         let behind_first = self.behind.is_first;
-        let first = if behind_first { self.behind_work(tip, out) } else { self.group_work(shared, tip, out) };
+        let first = if behind_first { self.behind_work(shared, tip, out) } else { self.group_work(shared, tip, out) };
         match first {
             Work::None if behind_first => self.group_work(shared, tip, out),
-            Work::None => self.behind_work(tip, out),
+            Work::None => self.behind_work(shared, tip, out),
             work => work,
         }
     }
