@@ -144,10 +144,19 @@ impl Hub {
         Revision::new(self.tip.load(Ordering::SeqCst)).unwrap_or_default()
     }
 
-    /// Watchers by state, and bytes held.
+    /// Watchers by state, and bytes held; looks at each stream.
     pub fn gauges(&self) -> Gauges {
         let cached: usize = self.chunks.lock().iter().map(|chunk| chunk.bytes()).sum();
-        self.totals.gauges((self.recent.read().bytes() + cached) as u64)
+        let bytes = (self.recent.read().bytes() + cached) as u64;
+        let mut gauges = Gauges { bytes, ..Gauges::default() };
+        for stream in self.streams() {
+            let report = stream.report();
+            gauges.streams += 1;
+            gauges.synced += report.synced;
+            gauges.unsynced += report.unsynced;
+            gauges.victims += report.victims;
+        }
+        gauges
     }
 
     /// What was sent on all streams, those closed included.
@@ -330,7 +339,7 @@ impl Hub {
             let revision = record.id.revision;
             self.filter.concerned(record.key(), |id| {
                 if let Some(stream) = streams.get(id) {
-                    stream.inbox.tell(revision);
+                    stream.inbox.tell(revision, record.time_unix_ms);
                     told.push(id);
                 }
             });
@@ -363,8 +372,9 @@ impl Observer for Hub {
         let everyone = follows != Follows::Upon || self.compacted.load(Ordering::SeqCst) != compacted;
         if let Follows::After(last) = follows {
             self.chunks.lock().clear();
+            let unix_ms = commit.records.first().map_or(0, |record| record.time_unix_ms);
             for stream in streams.all.iter().flatten() {
-                stream.inbox.tell_all(last.next(), commit.revision);
+                stream.inbox.tell_all(last.next(), commit.revision, unix_ms);
             }
         }
         self.compacted.store(compacted, Ordering::SeqCst);

@@ -17,9 +17,10 @@ pub(crate) struct Inbox(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    revisions: VecDeque<Revision>,
+    /// Each with the time of its commit, milliseconds since 1970.
+    revisions: VecDeque<(Revision, u64)>,
     /// From here on every revision may concern it.
-    all_from: Option<Revision>,
+    all_from: Option<(Revision, u64)>,
     /// The newest one it was told of.
     last: Revision,
     /// Something else than an event is to be looked at.
@@ -28,7 +29,7 @@ struct State {
 }
 
 impl State {
-    fn first(&self) -> Option<Revision> {
+    fn first(&self) -> Option<(Revision, u64)> {
         match (self.revisions.front().copied(), self.all_from) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -46,9 +47,9 @@ pub(crate) struct Told {
 }
 
 impl Inbox {
-    /// A change at `revision` can concern the stream. The wake comes later, by [`Inbox::wake`], when the
+    /// A change at `revision`, committed then, can concern the stream. The wake comes later, by [`Inbox::wake`], when the
     /// stream can see the revision.
-    pub(crate) fn tell(&self, revision: Revision) {
+    pub(crate) fn tell(&self, revision: Revision, unix_ms: u64) {
         let mut state = self.0.lock();
         if state.last == revision {
             return;
@@ -58,16 +59,16 @@ impl Inbox {
             return;
         }
         if state.revisions.len() < MAX_REVISIONS {
-            state.revisions.push_back(revision);
+            state.revisions.push_back((revision, unix_ms));
         } else {
-            state.all_from = Some(revision);
+            state.all_from = Some((revision, unix_ms));
         }
     }
 
     /// Every change from `revision` to `newest` can concern the stream: nobody has looked at them.
-    pub(crate) fn tell_all(&self, revision: Revision, newest: Revision) {
+    pub(crate) fn tell_all(&self, revision: Revision, newest: Revision, unix_ms: u64) {
         let mut state = self.0.lock();
-        state.all_from = Some(state.all_from.map_or(revision, |from| from.min(revision)));
+        state.all_from = Some(state.all_from.map_or((revision, unix_ms), |from| from.min((revision, unix_ms))));
         state.last = newest;
         state.look = true;
     }
@@ -87,21 +88,33 @@ impl Inbox {
 
     /// The first revision, up to `tip`, that can concern the stream.
     pub(crate) fn first(&self, tip: Revision) -> Option<Revision> {
-        self.0.lock().first().filter(|first| *first <= tip)
+        self.first_since(tip).map(|(first, _)| first)
+    }
+
+    /// The same, and when it was committed, milliseconds since 1970.
+    pub(crate) fn first_since(&self, tip: Revision) -> Option<(Revision, u64)> {
+        self.0.lock().first().filter(|(first, _)| *first <= tip)
+    }
+
+    /// What [`Inbox::take`] would take.
+    pub(crate) fn peek(&self, to: Revision) -> Told {
+        let state = self.0.lock();
+        let revisions = state.revisions.iter().map(|(revision, _)| *revision).filter(|r| *r <= to).collect();
+        Told { revisions, all_from: state.all_from.map(|(from, _)| from).filter(|from| *from <= to) }
     }
 
     /// Takes what it was told up to `to`.
     pub(crate) fn take(&self, to: Revision) -> Told {
         let mut state = self.0.lock();
         let mut told = Told::default();
-        while let Some(revision) = state.revisions.front().copied().filter(|r| *r <= to) {
+        while let Some((revision, _)) = state.revisions.front().copied().filter(|(r, _)| *r <= to) {
             state.revisions.pop_front();
             told.revisions.push(revision);
         }
-        if let Some(from) = state.all_from.filter(|from| *from <= to) {
+        if let Some((from, unix_ms)) = state.all_from.filter(|(from, _)| *from <= to) {
             told.all_from = Some(from);
             // Nothing beyond was noted one by one; is there anything?
-            state.all_from = (state.last > to).then(|| to.next());
+            state.all_from = (state.last > to).then(|| (to.next(), unix_ms));
         }
         told
     }
@@ -110,7 +123,7 @@ impl Inbox {
     /// change of it is either seen here, or followed by a wake.
     pub(crate) fn poll(&self, cx: &mut Context<'_>, tip: impl FnOnce() -> Revision) -> Poll<()> {
         let mut state = self.0.lock();
-        let due = std::mem::take(&mut state.look) || state.first().is_some_and(|first| first <= tip());
+        let due = std::mem::take(&mut state.look) || state.first().is_some_and(|(first, _)| first <= tip());
         if due {
             return Poll::Ready(());
         }
@@ -135,11 +148,12 @@ mod tests {
         let inbox = Inbox::default();
         assert_eq!(inbox.first(at(1000)), None);
         for n in 1..=100 {
-            inbox.tell(at(2 * n));
-            inbox.tell(at(2 * n));
+            inbox.tell(at(2 * n), 7 * n as u64);
+            inbox.tell(at(2 * n), 7 * n as u64);
         }
         assert_eq!(inbox.first(at(1)), None);
-        assert_eq!(inbox.first(at(2)), Some(at(2)));
+        assert_eq!(inbox.first_since(at(2)), Some((at(2), 7)));
+        assert_eq!(inbox.peek(at(7)), Told { revisions: vec![at(2), at(4), at(6)], all_from: None });
         let told = inbox.take(at(7));
         assert_eq!((told.revisions, told.all_from), (vec![at(2), at(4), at(6)], None));
         let told = inbox.take(at(140));
@@ -148,7 +162,7 @@ mod tests {
         assert_eq!(inbox.first(at(1000)), Some(at(141)));
         assert_eq!(inbox.take(at(300)), Told { revisions: vec![], all_from: Some(at(141)) });
         assert_eq!(inbox.first(at(1000)), None);
-        inbox.tell(at(302));
+        inbox.tell(at(302), 0);
         assert_eq!(inbox.take(at(302)), Told { revisions: vec![at(302)], all_from: None });
     }
 
@@ -157,7 +171,7 @@ mod tests {
         let inbox = Inbox::default();
         let cx = &mut Context::from_waker(Waker::noop());
         assert!(inbox.poll(cx, || at(5)).is_pending());
-        inbox.tell(at(6));
+        inbox.tell(at(6), 0);
         assert!(inbox.poll(cx, || at(5)).is_pending());
         assert!(inbox.poll(cx, || at(6)).is_ready());
         inbox.take(at(6));

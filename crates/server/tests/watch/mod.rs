@@ -14,6 +14,7 @@ mod create;
 mod documented;
 mod fragments;
 mod guarantees;
+mod introspection;
 mod kubernetes;
 mod live;
 mod progress;

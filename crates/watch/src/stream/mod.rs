@@ -21,7 +21,7 @@ use stentor_proto::etcdserverpb::{ResponseHeader, WatchCreateRequest, WatchReque
 use stentor_proto::{EtcdError, Revision};
 
 use crate::chunk::Chunk;
-use crate::counts::{Counts, Sent};
+use crate::counts::Sent;
 use crate::filter::StreamId;
 use crate::hub::{Hub, Tip};
 use crate::inbox::Inbox;
@@ -125,7 +125,8 @@ pub(crate) struct Core {
     header: (Revision, Vec<u8>),
     /// What the last watcher was served: the next one often gets the same.
     served: Served,
-    counts: Counts,
+    /// It counts among the hub's readers.
+    is_reader: bool,
     sent: Sent,
     reported: Sent,
 }
@@ -172,7 +173,6 @@ impl WatchStream {
             let core = Mutex::new(Core::new(hub, options, tip));
             Arc::new(Shared { id, serial, inbox: Inbox::default(), core })
         });
-        shared.core.lock().report();
         WatchStream { shared, hub: hub.clone() }
     }
 
@@ -335,7 +335,7 @@ impl Core {
             seen: tip,
             header: (Revision::ZERO, Vec::new()),
             served: Served::default(),
-            counts: Counts::default(),
+            is_reader: false,
             sent: Sent::default(),
             reported: Sent::default(),
         }
@@ -525,18 +525,15 @@ impl Core {
     }
 
     fn report(&mut self) {
-        let (unsynced, victims) = (self.behind.len() as i64, self.group.due_count() as i64);
-        let synced = self.watchers.len() as i64 - unsynced - victims;
-        let now = Counts { streams: 1, synced, unsynced, victims };
-        if (self.counts.unsynced > 0) != (unsynced > 0) {
-            if unsynced > 0 {
+        let is_reader = self.behind.len() > 0;
+        if is_reader != self.is_reader {
+            self.is_reader = is_reader;
+            if is_reader {
                 self.hub.readers.fetch_add(1, Ordering::Relaxed);
             } else {
                 self.hub.readers.fetch_sub(1, Ordering::Relaxed);
             }
         }
-        self.hub.totals.report(self.counts, now);
-        self.counts = now;
         self.hub.totals.report_sent(self.reported, self.sent);
         self.reported = self.sent;
     }
@@ -545,10 +542,9 @@ impl Core {
     fn close(&mut self, shared: &Shared) {
         let spans: HashSet<&Span> = self.watchers.iter().map(|(_, watcher)| &watcher.span).collect();
         spans.into_iter().for_each(|span| self.hub.filter().remove(shared.id, span));
-        if self.counts.unsynced > 0 {
+        if self.is_reader {
             self.hub.readers.fetch_sub(1, Ordering::Relaxed);
         }
-        self.hub.totals.report(self.counts, Counts::default());
         self.hub.totals.report_sent(self.reported, self.sent);
     }
 }

@@ -133,6 +133,15 @@ impl Watchers {
         }
     }
 
+    /// Every watcher of a chain.
+    pub(super) fn chain(&self, first: u32) -> impl Iterator<Item = (Key, &Watcher)> {
+        let next = move |slot: &u32| self.slots.next(*slot).filter(|next| *next != first);
+        std::iter::successors(Some(first), next).filter_map(|slot| {
+            let key = self.slots.key(slot)?;
+            Some((key, self.get(key)?))
+        })
+    }
+
     /// Adds a slot to the chain of its range, at the end, or begins one.
     fn link(&mut self, slot: u32) -> Chain {
         let Watchers { slots, exact, lengths, intervals, keyed, .. } = self;
