@@ -11,6 +11,8 @@ use stentor_mvcc::snapshot::{self, RestoreError, RestoreOptions};
 use stentor_proto::snapshot::{BLOCK, HASH};
 use tracing::info;
 
+use crate::config::InitialClusterState;
+
 /// Where the store is within the data directory.
 const STORE: &str = "store";
 
@@ -37,6 +39,15 @@ pub(crate) enum DataDirError {
         /// The directory.
         path: PathBuf,
     },
+    /// It is empty, and the member it should hold is one of a cluster that is there already.
+    #[error(
+        "{path} holds no data, and --initial-cluster-state=existing asks to join a cluster, which is not supported \
+         yet: give the data directory of this member, or --initial-cluster-state=new for a new cluster"
+    )]
+    Joining {
+        /// The directory.
+        path: PathBuf,
+    },
     /// It holds a store, and a snapshot to begin one from.
     #[error("{path} holds a store and a snapshot to restore: remove {SNAPSHOT}, or restore into an empty directory")]
     Occupied {
@@ -56,14 +67,20 @@ pub(crate) enum DataDirError {
     Engine(#[from] EngineError),
 }
 
-/// Opens the store of a data directory, which may be missing or empty.
+/// Opens the store of a data directory, which may be missing or empty if a new cluster is to be made.
 ///
 /// # Errors
 /// [`DataDirError`]; another process that has it open is one of them.
-pub(crate) fn open(path: &Path) -> Result<Arc<dyn Engine>, DataDirError> {
+pub(crate) fn open(path: &Path, state: InitialClusterState) -> Result<Arc<dyn Engine>, DataDirError> {
     let failed = |cause| DataDirError::Directory { path: path.to_path_buf(), cause };
+    let has_data = path.join(STORE).is_dir() || path.join(SNAPSHOT).is_file();
+    let of_etcd = path.join("member").join("snap").is_dir();
+    // A fresh cluster beside the one that was meant would take its clients' writes.
+    if state == InitialClusterState::Existing && !has_data && !of_etcd {
+        return Err(DataDirError::Joining { path: path.to_path_buf() });
+    }
     create_private(path).map_err(failed)?;
-    if path.join("member").join("snap").is_dir() {
+    if of_etcd {
         return Err(DataDirError::OfEtcd { path: path.to_path_buf() });
     }
     if path.join(SNAPSHOT).is_file() {

@@ -83,7 +83,7 @@ async fn serve(config: &Config) -> Result<(), RunError> {
     let client_http = bind(&config.listen_client_http_urls)?;
     let metrics_only = bind(&config.listen_metrics_urls)?;
 
-    let engine = data_dir::open(&config.data_dir)?;
+    let engine = data_dir::open(&config.data_dir, config.initial_cluster_state)?;
     let stop = CancellationToken::new();
     let member = Member::start(engine, config, Environment::system(), metrics.clone(), &stop)?;
     let server = Server::new(config, metrics, stop.clone());

@@ -172,6 +172,27 @@ async fn health_by_grpc_and_the_end_of_a_stream() {
 }
 
 #[test]
+fn an_existing_cluster_needs_its_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let existing = "--initial-cluster-state=existing";
+    let refused = output(&[
+        "--data-dir",
+        data.to_str().unwrap(),
+        existing,
+        "--listen-client-urls=http://127.0.0.1:0",
+        "--advertise-client-urls=http://127.0.0.1:1",
+    ]);
+    let log = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{log}");
+    assert!(log.contains("joi") && log.contains("not supported yet"), "{log}");
+    assert!(!data.exists(), "nothing was made");
+    assert_eq!(Running::ready(&data, free_port(), &[]).stop().0, Some(0));
+    // What is there is resumed.
+    assert_eq!(Running::ready(&data, free_port(), &[existing]).stop().0, Some(0));
+}
+
+#[test]
 fn a_second_process_on_one_directory_leaves() {
     let folder = tempfile::tempdir().unwrap();
     let first = Running::ready(folder.path(), free_port(), &[]);

@@ -18,6 +18,8 @@ const DEFAULT_QUOTA_BYTES: u64 = 2 << 30;
 const MIN_PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 /// Above this a member that is down goes unnoticed.
 const MAX_ELECTION_MILLIS: u64 = 50_000;
+/// The log of systemd, which takes what its services write to stderr.
+const JOURNAL: &str = "systemd/journal";
 /// A leader must be able to miss some heartbeats.
 const ELECTION_PER_HEARTBEAT: u64 = 5;
 
@@ -29,7 +31,7 @@ pub(crate) fn build(values: &Values, warnings: &mut Vec<String>) -> Result<Confi
         "" => PathBuf::from(format!("{name}.etcd")),
         given => PathBuf::from(given),
     };
-    let (heartbeat_interval, election_timeout) = election(values)?;
+    let election_timeout = election_timeout(values)?;
     insecure("listen-peer-urls", values.urls("listen-peer-urls")?)?;
     let peers = insecure("initial-advertise-peer-urls", values.urls("initial-advertise-peer-urls")?)?;
     let initial_advertise_peer_urls = initial_cluster(values, &name, peers)?;
@@ -47,10 +49,7 @@ pub(crate) fn build(values: &Values, warnings: &mut Vec<String>) -> Result<Confi
         )?,
         cluster_id: id(values, "stentor-cluster-id")?,
         member_id: id(values, "stentor-member-id")?,
-        heartbeat_interval,
         election_timeout,
-        snapshot_count: values.uint("snapshot-count").max(1),
-        snapshot_catchup_entries: values.uint("snapshot-catchup-entries"),
         quota: match values.int("quota-backend-bytes") {
             0 => Quota::Bytes(DEFAULT_QUOTA_BYTES),
             bytes => u64::try_from(bytes).map_or(Quota::Unlimited, Quota::Bytes),
@@ -68,7 +67,7 @@ pub(crate) fn build(values: &Values, warnings: &mut Vec<String>) -> Result<Confi
         warning_apply_duration: values.duration("warning-apply-duration"),
         warning_unary_request_duration: values.duration("warning-unary-request-duration"),
         metrics: choice(values, "metrics", &[("basic", MetricsLevel::Basic), ("extensive", MetricsLevel::Extensive)])?,
-        log: log(values)?,
+        log: log(values, warnings)?,
         unsafe_no_fsync: values.bool("unsafe-no-fsync"),
         name,
     })
@@ -113,7 +112,8 @@ fn feature_gates(text: &str) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn election(values: &Values) -> Result<(Duration, Duration), ConfigError> {
+/// The heartbeat is checked against it, though nothing beats until there are other members.
+fn election_timeout(values: &Values) -> Result<Duration, ConfigError> {
     let heartbeat = values.uint("heartbeat-interval");
     let election = values.uint("election-timeout");
     if heartbeat == 0 || election == 0 {
@@ -130,7 +130,7 @@ fn election(values: &Values) -> Result<(Duration, Duration), ConfigError> {
             "--election-timeout ({election} ms) must not be above {MAX_ELECTION_MILLIS} ms"
         )));
     }
-    Ok((Duration::from_millis(heartbeat), Duration::from_millis(election)))
+    Ok(Duration::from_millis(election))
 }
 
 fn listen_client_urls(values: &Values) -> Result<Vec<Url>, ConfigError> {
@@ -244,10 +244,14 @@ fn progress_interval(values: &Values, warnings: &mut Vec<String>) -> Duration {
     asked.max(MIN_PROGRESS_INTERVAL)
 }
 
-fn log(values: &Values) -> Result<LogConfig, ConfigError> {
+fn log(values: &Values, warnings: &mut Vec<String>) -> Result<LogConfig, ConfigError> {
+    if list(values.text("log-outputs")).any(|output| output == JOURNAL) {
+        warnings
+            .push(format!("--log-outputs: {JOURNAL} is not written to directly: what it would hold goes to stderr"));
+    }
     let outputs: Vec<_> = list(values.text("log-outputs"))
         .map(|output| match output {
-            "default" | "stderr" | "/dev/stderr" | "systemd/journal" => LogOutput::Stderr,
+            "default" | "stderr" | "/dev/stderr" | JOURNAL => LogOutput::Stderr,
             "stdout" | "/dev/stdout" => LogOutput::Stdout,
             path => LogOutput::File(PathBuf::from(path)),
         })

@@ -64,14 +64,8 @@ pub struct Config {
     pub cluster_id: Option<u64>,
     /// The id a new member takes instead of a random one.
     pub member_id: Option<u64>,
-    /// Time between two heartbeats.
-    pub heartbeat_interval: Duration,
     /// Time without a leader before an election; a lease lasts at least one and a half of it.
     pub election_timeout: Duration,
-    /// Committed requests between two snapshots.
-    pub snapshot_count: u64,
-    /// Log entries kept behind a snapshot.
-    pub snapshot_catchup_entries: u64,
     /// Above this, writes that need space are refused.
     pub quota: Quota,
     /// Operations allowed in a transaction, per level and list.

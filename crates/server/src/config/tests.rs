@@ -83,8 +83,6 @@ fn every_spelling_of_a_flag() {
 #[test]
 fn small_values_of_harnesses_act() {
     let config = ok(&[
-        "--snapshot-count=10",
-        "--snapshot-catchup-entries=10",
         "--compaction-batch-limit=10",
         "--heartbeat-interval=29",
         "--election-timeout=271",
@@ -92,9 +90,7 @@ fn small_values_of_harnesses_act() {
         "--quota-backend-bytes=53248",
         "--max-concurrent-streams=3",
     ]);
-    assert_eq!((config.snapshot_count, config.snapshot_catchup_entries), (10, 10));
     assert_eq!(config.compaction_batch_limit, 10);
-    assert_eq!(config.heartbeat_interval, Duration::from_millis(29));
     assert_eq!(config.election_timeout, Duration::from_millis(271));
     assert_eq!(config.watch_progress_notify_interval, Duration::from_millis(100));
     assert_eq!(config.quota, Quota::Bytes(53_248));
@@ -208,6 +204,26 @@ fn ignored_flags_are_named_once() {
 }
 
 #[test]
+fn flags_of_the_replicated_log_are_checked_and_named() {
+    let args =
+        ["--snapshot-count=10", "--snapshot-catchup-entries=10", "--heartbeat-interval=29", "--election-timeout=271"];
+    let (config, warnings) = run(&args, &[]).unwrap();
+    assert_eq!(config.election_timeout, Duration::from_millis(271));
+    assert_eq!(
+        warnings,
+        ["heartbeat-interval", "snapshot-catchup-entries", "snapshot-count"]
+            .map(|name| format!("--{name} has no effect in this version"))
+    );
+}
+
+#[test]
+fn the_journal_is_reached_by_stderr_and_that_is_said() {
+    let (config, warnings) = run(&["--log-outputs=systemd/journal"], &[]).unwrap();
+    assert_eq!(config.log.outputs, [LogOutput::Stderr]);
+    assert!(warnings.len() == 1 && warnings[0].contains("systemd/journal"), "{warnings:?}");
+}
+
+#[test]
 fn every_flag_of_the_table_parses() {
     for flag in flags::FLAGS.iter().filter(|flag| flag.name != "config-file") {
         let mut args = vec![format!("--{}={}", flag.name, flag.default)];
@@ -262,10 +278,9 @@ fn a_file_alone_counts() {
     assert_eq!(config.keepalive.interval, Some(Duration::from_secs(3)));
     assert!(config.unsafe_no_fsync);
     assert_eq!(config.quota, Quota::Bytes(53_248));
-    assert_eq!(config.heartbeat_interval, Duration::from_millis(50));
     assert_eq!(config.auto_compaction, AutoCompaction::Periodic(Duration::from_secs(300)));
     assert_eq!(config.log.outputs, [LogOutput::Stderr, LogOutput::File("/tmp/x.log".into())]);
-    assert_eq!(warnings, Vec::<String>::new());
+    assert_eq!(warnings, ["--heartbeat-interval has no effect in this version"]);
 
     let by_variable = file("name: by-variable");
     let path = by_variable.path().to_str().unwrap();
