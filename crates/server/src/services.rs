@@ -58,7 +58,7 @@ pub(crate) fn routes(
         .add_service(limited!(LeaseServer, LeaseService::new(node.clone(), stop.clone())))
         .add_service(limited!(ClusterServer, ClusterService::new(node.clone(), members)))
         .add_service(limited!(MaintenanceServer, MaintenanceService::new(node.clone())))
-        .add_service(limited!(AuthServer, AuthService))
+        .add_service(limited!(AuthServer, AuthService::new(node.clone())))
         .add_service(limited!(LockServer, LockService))
         .add_service(limited!(ElectionServer, ElectionService))
         .add_service(reflection().build_v1()?)

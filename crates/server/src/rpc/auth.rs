@@ -1,5 +1,7 @@
 //! Auth: users, roles and permissions. Until they are built the store is open, and says so.
 
+use std::sync::Arc;
+
 use stentor_proto::EtcdError;
 use stentor_proto::etcdserverpb::auth_server::Auth;
 use stentor_proto::etcdserverpb::{
@@ -14,11 +16,24 @@ use stentor_proto::etcdserverpb::{
 };
 use tonic::{Request, Response, Status};
 
-use super::status::not_built;
+use super::status::{not_built, of_propose};
+use crate::node::Node;
+
+/// The revision of an auth store in which nothing was ever changed.
+const FIRST_REVISION: u64 = 1;
 
 /// The service Auth.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct AuthService;
+#[derive(Clone)]
+pub struct AuthService {
+    node: Arc<Node>,
+}
+
+impl AuthService {
+    /// Serves from `node`.
+    pub fn new(node: Arc<Node>) -> AuthService {
+        AuthService { node }
+    }
+}
 
 #[tonic::async_trait]
 impl Auth for AuthService {
@@ -31,7 +46,9 @@ impl Auth for AuthService {
     }
 
     async fn auth_status(&self, _: Request<AuthStatusRequest>) -> Result<Response<AuthStatusResponse>, Status> {
-        Ok(Response::new(AuthStatusResponse::default()))
+        let view = self.node.read(false).await.map_err(of_propose)?;
+        let header = Some(self.node.header(view.revision()));
+        Ok(Response::new(AuthStatusResponse { header, enabled: false, auth_revision: FIRST_REVISION }))
     }
 
     async fn authenticate(&self, _: Request<AuthenticateRequest>) -> Result<Response<AuthenticateResponse>, Status> {

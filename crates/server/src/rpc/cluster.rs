@@ -58,21 +58,21 @@ impl Cluster for ClusterService {
     }
 
     async fn member_add(&self, _: Request<MemberAddRequest>) -> Result<Response<MemberAddResponse>, Status> {
-        Err(not_built("adding a member"))
+        Err(not_built("Cluster.MemberAdd"))
     }
 
     async fn member_remove(&self, _: Request<MemberRemoveRequest>) -> Result<Response<MemberRemoveResponse>, Status> {
-        Err(not_built("removing a member"))
+        Err(not_built("Cluster.MemberRemove"))
     }
 
     async fn member_update(&self, _: Request<MemberUpdateRequest>) -> Result<Response<MemberUpdateResponse>, Status> {
-        Err(not_built("updating a member"))
+        Err(not_built("Cluster.MemberUpdate"))
     }
 
     async fn member_promote(
         &self,
         _: Request<MemberPromoteRequest>,
     ) -> Result<Response<MemberPromoteResponse>, Status> {
-        Err(not_built("promoting a member"))
+        Err(not_built("Cluster.MemberPromote"))
     }
 }

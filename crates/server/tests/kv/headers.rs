@@ -1,11 +1,12 @@
 //! Who answers, and at which revision.
 
+use stentor_proto::etcdserverpb::auth_client::AuthClient;
 use stentor_proto::etcdserverpb::cluster_client::ClusterClient;
 use stentor_proto::etcdserverpb::request_op::Request;
 use stentor_proto::etcdserverpb::response_op::Response;
 use stentor_proto::etcdserverpb::{
-    AlarmRequest, DefragmentRequest, DeleteRangeRequest, HashKvRequest, MemberListRequest, RangeRequest,
-    ResponseHeader, StatusRequest,
+    AlarmRequest, AuthStatusRequest, DefragmentRequest, DeleteRangeRequest, HashKvRequest, MemberAddRequest,
+    MemberListRequest, RangeRequest, ResponseHeader, StatusRequest,
 };
 
 use super::{always, delete};
@@ -34,6 +35,8 @@ async fn every_answer_names_cluster_member_term_and_revision() {
     let hash = rig.maintenance().hash_kv(HashKvRequest { revision: 2 }).await.unwrap().into_inner();
     assert_eq!(hash.header, header(2), "the revision hashed");
     assert_eq!(rig.maintenance().defragment(DefragmentRequest {}).await.unwrap().into_inner().header, None);
+    let auth = AuthClient::new(rig.channel()).auth_status(AuthStatusRequest {}).await.unwrap().into_inner();
+    assert_eq!((auth.header, auth.enabled, auth.auth_revision), (header(4), false, 1));
     for linearizable in [false, true] {
         let mut cluster = ClusterClient::new(rig.channel());
         let list = cluster.member_list(MemberListRequest { linearizable }).await.unwrap().into_inner();
@@ -50,6 +53,14 @@ async fn every_answer_names_cluster_member_term_and_revision() {
     let rig = rig.crash().await;
     let after = rig.kv().range(get("a")).await.unwrap().into_inner().header.unwrap();
     assert!(after.raft_term > term && after.revision == 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_not_built_is_named() {
+    let rig = Rig::start(&[]).await;
+    let refused = ClusterClient::new(rig.channel()).member_add(MemberAddRequest::default()).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::Unimplemented);
+    assert!(refused.message().contains("Cluster.MemberAdd"), "{refused:?}");
 }
 
 #[tokio::test(start_paused = true)]
