@@ -26,6 +26,9 @@ use crate::metrics::Metrics;
 /// Most ends proposed at once, so that a burst of expiries leaves room for other writes.
 const MAX_EXPIRING: usize = 512;
 
+/// The longest TTL, in seconds.
+pub(crate) const MAX_TTL_SECONDS: i64 = 9_000_000_000;
+
 /// How long to wait before trying again when an end could not be proposed.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -111,8 +114,9 @@ impl Deadlines {
     }
 }
 
-fn seconds(n: i64) -> Duration {
-    Duration::from_secs(n.max(0).unsigned_abs())
+/// A TTL from disk may be any number: it is cut to what can be added to the time of day.
+fn seconds(ttl: i64) -> Duration {
+    Duration::from_secs(ttl.clamp(0, MAX_TTL_SECONDS).unsigned_abs())
 }
 
 /// Leases' deadlines, shared by those who grant, renew and end them.
@@ -241,7 +245,12 @@ impl Lessor {
 
 #[cfg(test)]
 mod tests {
+    use stentor_mvcc::engine::memory::{Disk, MemoryEngine};
+    use stentor_mvcc::{LogPosition, Options, Store};
+    use stentor_proto::etcdserverpb::LeaseGrantRequest;
+
     use super::*;
+    use crate::config::MetricsLevel;
 
     #[tokio::test(start_paused = true)]
     async fn a_lease_expires_once_and_at_its_last_deadline() {
@@ -258,6 +267,26 @@ mod tests {
         deadlines.retry(7);
         assert_eq!(deadlines.expire(start + seconds(31), 9), [7]);
         assert_eq!(deadlines.renew(9, start), Renewal::Gone);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn any_ttl_of_a_stored_lease_is_resumed() {
+        let disk = Disk::new();
+        let store = Store::open(MemoryEngine::open(&disk).unwrap(), Options::default()).unwrap();
+        let ttls = [i64::MIN, -1, 0, 1, MAX_TTL_SECONDS, MAX_TTL_SECONDS + 1, i64::MAX];
+        for (ttl, id) in ttls.into_iter().zip(1..) {
+            // Below the service, which would have refused it.
+            let op = Op::LeaseGrant(LeaseGrantRequest { id, ttl });
+            let entry = LogEntry { time_unix_ms: 0, user: String::new(), op: Some(op) };
+            let index = u64::try_from(id).unwrap();
+            store.apply(&[entry], LogPosition { term: 1, index }).unwrap()[0].as_ref().unwrap();
+        }
+        let grace = seconds(1);
+        let lessor = Lessor::resume(&store.view(), grace, Metrics::new(MetricsLevel::Basic));
+        let left: Vec<_> = (1..=7).map(|id| lessor.remaining(id).unwrap()).collect();
+        let most = seconds(MAX_TTL_SECONDS) + grace;
+        assert_eq!(left, [grace, grace, grace, grace * 2, most, most, most]);
+        assert_eq!(lessor.renew(7).await, Some(i64::MAX), "as granted");
     }
 
     #[tokio::test(start_paused = true)]

@@ -19,10 +19,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::status::of_propose;
+use crate::lessor::MAX_TTL_SECONDS;
 use crate::node::Node;
-
-/// The longest TTL, in seconds.
-const MAX_TTL_SECONDS: i64 = 9_000_000_000;
 
 /// The service Lease.
 #[derive(Clone)]
@@ -43,13 +41,17 @@ impl LeaseService {
             return wanted;
         }
         let view = self.node.store.view();
-        loop {
-            let id = ((self.node.environment.random)() & i64::MAX as u64) as i64;
-            if LeaseId::new(id).is_some_and(|lease| view.leases().get(lease).is_none()) {
-                return id;
-            }
-        }
+        free_id((self.node.environment.random)(), |id| view.leases().get(id).is_some())
     }
+}
+
+/// The first positive id from a random one on that is not taken: it ends whatever `random` is.
+fn free_id(random: u64, is_taken: impl Fn(LeaseId) -> bool) -> i64 {
+    let mut id = (random & i64::MAX as u64) as i64;
+    while LeaseId::new(id).is_none_or(&is_taken) {
+        id = id.checked_add(1).unwrap_or(1);
+    }
+    id
 }
 
 /// The smallest TTL: one and a half election timeouts, in whole seconds rounded up.
@@ -146,6 +148,16 @@ impl Lease for LeaseService {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_chosen_id_is_positive_and_free() {
+        let taken = |id: LeaseId| [1, 2, 7, i64::MAX].contains(&id.get());
+        assert_eq!(free_id(5, taken), 5);
+        assert_eq!(free_id(7, taken), 8);
+        assert_eq!(free_id(0, taken), 3, "no lease has id 0");
+        assert_eq!(free_id(u64::MAX, taken), 3);
+        assert_eq!(free_id(1 << 63 | 9, taken), 9);
+    }
 
     #[test]
     fn the_smallest_ttl_is_one_and_a_half_elections_rounded_up() {
