@@ -10,8 +10,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use hyper::body::Incoming;
+use stentor_proto::EtcdError;
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -23,6 +24,7 @@ use super::status;
 use crate::metrics::{Call, MethodKind, Metrics};
 
 const GRPC: &str = "application/grpc";
+const CLIENT_VERSION: &str = "client-api-version";
 
 /// The client's address, in every request's extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,7 +142,10 @@ async fn answer_grpc(shared: Arc<Shared>, request: Request<Incoming>, peer: Peer
     let mut request = request.map(|body| Body::new(RequestBody::new(body, received)));
     request.extensions_mut().insert(peer);
     let mut router = shared.app.grpc.clone();
-    let answered = within(router.call(request), &mut deadline).await;
+    let answered = match check_client_version(request.headers()) {
+        Ok(()) => within(router.call(request), &mut deadline).await,
+        Err(refusal) => Some(Ok(tonic::Status::from(refusal).into_http())),
+    };
     let mut response = match answered {
         Some(response) => response?,
         None => deadline_response(),
@@ -154,6 +159,14 @@ async fn answer_grpc(shared: Arc<Shared>, request: Request<Incoming>, peer: Peer
     }
     let stop = kind.is_some_and(MethodKind::server_streams).then(|| Box::pin(shared.stop.clone().cancelled_owned()));
     Ok(response.map(|body| ResponseBody::new(body, grpc, Ends { deadline, stop }, open)))
+}
+
+/// Clients say their version; it must at least be text.
+fn check_client_version(headers: &HeaderMap) -> Result<(), EtcdError> {
+    match headers.get(CLIENT_VERSION) {
+        Some(version) if std::str::from_utf8(version.as_bytes()).is_err() => Err(EtcdError::InvalidClientAPIVersion),
+        _ => Ok(()),
+    }
 }
 
 /// What `future` gives, or `None` if the deadline comes first.

@@ -10,7 +10,7 @@ const MESSAGE: &str = "grpc-message";
 const TIMEOUT: &str = "grpc-timeout";
 
 /// The client's deadline has passed.
-pub(crate) const DEADLINE: (Code, &str) = (Code::DeadlineExceeded, "context deadline exceeded");
+pub(crate) const DEADLINE: (Code, &str) = (Code::DeadlineExceeded, "etcdserver: context deadline exceeded");
 /// The server stops: clients go elsewhere on this code only.
 pub(crate) const STOPPED: (Code, &str) = (Code::Unavailable, "etcdserver: server stopped");
 
@@ -68,7 +68,16 @@ pub(crate) fn timeout(headers: &HeaderMap) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use stentor_proto::EtcdError;
+
     use super::*;
+
+    #[test]
+    fn ends_of_calls_are_etcds_errors() {
+        for ((code, text), error) in [(DEADLINE, EtcdError::DeadlineExceeded), (STOPPED, EtcdError::Stopped)] {
+            assert_eq!((code, text), (tonic::Status::from(error).code(), error.text()));
+        }
+    }
 
     #[test]
     fn timeouts_of_clients() {

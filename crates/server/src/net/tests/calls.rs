@@ -117,9 +117,27 @@ async fn a_deadline_ends_the_call() {
         let (headers, _) = finish(send.send_request(request, true).unwrap().0).await.unwrap();
         assert_eq!(
             (headers["grpc-status"].as_str(), headers["grpc-message"].as_str()),
-            ("4", "context deadline exceeded")
+            ("4", "etcdserver: context deadline exceeded")
         );
         assert!(begun.elapsed() >= Duration::from_secs(3) && begun.elapsed() < Duration::from_secs(4));
         assert_eq!(harness.metric("grpc_server_handled_total", &[name, "DeadlineExceeded"]), 1.0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_version_that_is_no_text_is_refused_in_every_call() {
+    let harness = Harness::new(app(|_| async { grpc_response(Body::empty()) }));
+    let (mut send, _) = harness.h2().await;
+    let mut call = async |path: &str, version: &[u8]| {
+        let mut request = grpc(path);
+        request.headers_mut().insert("client-api-version", http::HeaderValue::from_bytes(version).unwrap());
+        finish(send.send_request(request, true).unwrap().0).await.unwrap().0
+    };
+    for (path, name) in [(PUT, "Put"), (WATCH, "etcdserverpb.Watch")] {
+        let refused = call(path, b"3.\xff").await;
+        assert_eq!(refused["grpc-status"], "3");
+        assert_eq!(refused["grpc-message"].replace("%20", " "), "etcdserver: invalid client api version");
+        assert_eq!(harness.metric("grpc_server_handled_total", &[name, "InvalidArgument"]), 1.0);
+        assert_ne!(call(path, "3.7 – or so".as_bytes()).await.get("grpc-status").map(String::as_str), Some("3"));
     }
 }
