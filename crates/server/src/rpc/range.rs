@@ -6,7 +6,7 @@ use stentor_mvcc::check;
 use stentor_proto::etcdserverpb::RangeRequest;
 use tonic::Status;
 
-use super::raw::Answer;
+use super::raw::{Answer, MAX_MESSAGE_BYTES, unsendable};
 use super::status::{of_propose, of_stopping, of_store};
 use crate::node::Node;
 use crate::reads::{self, SMALL_BYTES};
@@ -36,16 +36,19 @@ pub(super) async fn read(node: &Arc<Node>, request: &RangeRequest) -> Result<Ans
     drop(view);
     loop {
         let mut admitted = node.reads.admit(bytes).await;
-        let max_bytes = usize::try_from(admitted.bytes()).unwrap_or(usize::MAX);
+        // An answer that could not be sent is not read to its end either.
+        let max_bytes = admitted.bytes().min(MAX_MESSAGE_BYTES);
+        let within = usize::try_from(max_bytes).unwrap_or(usize::MAX);
         let (view, request) = (node.store.view(), request.clone());
         let reserved = usize::try_from(bytes).unwrap_or(usize::MAX).min(MAX_RESERVED);
-        let read = move || view.range_encoded_within(&request, &header, reserved, max_bytes);
+        let read = move || view.range_encoded_within(&request, &header, reserved, within);
         let read = node.reads.run(node.environment.workers, read).await.map_err(of_stopping)?;
         match read.map_err(of_store)? {
             Some(message) => {
                 admitted.shrink_to(message.len() as u64);
                 return Ok(Answer::new(message, Some(admitted)));
             }
+            None if max_bytes == MAX_MESSAGE_BYTES => return Err(unsendable()),
             // The pairs of this range are larger than those of the store are on average.
             None => bytes = bytes.saturating_mul(GROWTH),
         }

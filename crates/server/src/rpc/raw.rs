@@ -25,6 +25,9 @@ use crate::reads::Admitted;
 /// Before each gRPC message: one byte that tells of compression, and the length.
 pub(crate) const PREFIX_BYTES: usize = 5;
 
+/// The largest message that the prefix can tell the length of.
+pub(crate) const MAX_MESSAGE_BYTES: u64 = u32::MAX as u64;
+
 /// A large answer is handed on in slices of this size, each when the client has taken the one before.
 const SLICE_BYTES: usize = 64 << 10;
 
@@ -69,7 +72,7 @@ pub(crate) async fn serve<M: Message + Default>(
         let message = read_message(request.into_body(), message_limit).await?;
         handle(message).await
     };
-    respond(answer.await.map(AnswerBody::new))
+    respond(answer.await.and_then(AnswerBody::new))
 }
 
 fn respond(body: Result<AnswerBody, Status>) -> Response<Body> {
@@ -132,6 +135,16 @@ pub(crate) fn too_large(length: usize, limit: usize) -> Status {
     Status::resource_exhausted(format!("grpc: received message larger than max ({length} vs. {limit})"))
 }
 
+/// The length of an answer as its prefix tells it, which ends at [`MAX_MESSAGE_BYTES`].
+fn frame_length(length: usize) -> Result<u32, Status> {
+    u32::try_from(length).map_err(|_| unsendable())
+}
+
+/// The refusal of an answer that no frame can hold.
+pub(crate) fn unsendable() -> Status {
+    Status::resource_exhausted(format!("grpc: the answer is larger than a message can be ({MAX_MESSAGE_BYTES} bytes)"))
+}
+
 /// What a call is answered: messages, each with its prefix, then the trailers.
 struct AnswerBody {
     current: Option<Outgoing>,
@@ -166,8 +179,8 @@ struct LargeState {
 }
 
 impl AnswerBody {
-    fn new(answer: Answer) -> AnswerBody {
-        AnswerBody { current: Some(Outgoing::new(answer)), answers: None, trailers: true }
+    fn new(answer: Answer) -> Result<AnswerBody, Status> {
+        Ok(AnswerBody { current: Some(Outgoing::new(answer)?), answers: None, trailers: true })
     }
 
     /// The last frame, once: how the call went.
@@ -189,11 +202,11 @@ impl AnswerBody {
 }
 
 impl Outgoing {
-    fn new(Answer { message, admitted }: Answer) -> Outgoing {
+    fn new(Answer { message, admitted }: Answer) -> Result<Outgoing, Status> {
+        let length = frame_length(message.len())?;
         let mut prefix = BytesMut::with_capacity(PREFIX_BYTES);
         prefix.put_u8(0);
-        // A message beyond 4 GiB can't be framed; the budget for answers is far below.
-        prefix.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
+        prefix.put_u32(length);
         let message = Bytes::from(message);
         let rest = match admitted {
             None => Rest::Small(message),
@@ -204,7 +217,7 @@ impl Outgoing {
                 Rest::Large(large)
             }
         };
-        Outgoing { prefix: Some(prefix.freeze()), rest }
+        Ok(Outgoing { prefix: Some(prefix.freeze()), rest })
     }
 
     /// The next piece; `None` at the end.
@@ -274,7 +287,10 @@ impl http_body::Body for AnswerBody {
                 return Poll::Ready(this.end(None).map(Ok));
             };
             match ready!(answers.as_mut().poll_next(cx)) {
-                Some(Ok(answer)) => this.current = Some(Outgoing::new(answer)),
+                Some(Ok(answer)) => match Outgoing::new(answer) {
+                    Ok(outgoing) => this.current = Some(outgoing),
+                    Err(status) => return Poll::Ready(this.end(Some(status)).map(Ok)),
+                },
                 Some(Err(status)) => return Poll::Ready(this.end(Some(status)).map(Ok)),
                 None => return Poll::Ready(this.end(None).map(Ok)),
             }
@@ -288,7 +304,7 @@ mod tests {
     use crate::reads::ReadAdmission;
 
     async fn large(reads: &ReadAdmission, bytes: usize) -> AnswerBody {
-        AnswerBody::new(Answer::new(vec![7; bytes], Some(reads.admit(bytes as u64).await)))
+        AnswerBody::new(Answer::new(vec![7; bytes], Some(reads.admit(bytes as u64).await))).unwrap()
     }
 
     #[tokio::test(start_paused = true)]
@@ -318,6 +334,14 @@ mod tests {
         assert!(stalled.frame().await.unwrap().is_err());
         drop(slow);
         assert_eq!(reads.in_flight_bytes(), 0);
+    }
+
+    #[test]
+    fn an_answer_that_no_frame_holds_is_refused() {
+        assert_eq!(frame_length(0).unwrap(), 0);
+        assert_eq!(frame_length(MAX_MESSAGE_BYTES as usize).unwrap(), u32::MAX);
+        let refused = frame_length(MAX_MESSAGE_BYTES as usize + 1).unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
     }
 
     #[tokio::test]
