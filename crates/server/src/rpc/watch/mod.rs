@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response};
 use stentor_proto::EtcdError;
 use stentor_watch::{Hub, StreamOptions, WatchStream};
 use tokio_util::sync::CancellationToken;
@@ -78,7 +78,6 @@ impl WatchService {
     }
 
     fn open(&self, request: Request<Body>) -> Result<Call, Status> {
-        check_client_version(request.headers())?;
         if self.inner.stop.is_cancelled() {
             return Err(EtcdError::Stopped.into());
         }
@@ -97,15 +96,5 @@ impl Inner {
     fn tick_period(&self) -> Duration {
         let tenth = u64::try_from(self.progress_interval.as_nanos() / 10).unwrap_or(u64::MAX).max(1);
         self.progress_interval + Duration::from_nanos((self.node.environment.random)() % tenth)
-    }
-}
-
-/// Clients say their version; it must at least be text.
-fn check_client_version(headers: &HeaderMap) -> Result<(), Status> {
-    match headers.get("client-api-version") {
-        Some(version) if std::str::from_utf8(version.as_bytes()).is_err() => {
-            Err(EtcdError::InvalidClientAPIVersion.into())
-        }
-        _ => Ok(()),
     }
 }
