@@ -72,16 +72,11 @@ impl<'a> Group<'a> {
     pub(crate) fn evaluate(&mut self, entry: &LogEntry) -> Result<Outcome, Error> {
         self.time_unix_ms = entry.time_unix_ms;
         self.changes = 0;
-        let refused = entry.op.as_ref().is_some_and(|op| self.is_refused_by_alarm(op));
         let outcome = match &entry.op {
-            _ if refused => Err(EtcdError::NoSpace.into()),
-            Some(Op::Put(put)) => self.put_entry(put).map(Answer::Put),
-            Some(Op::DeleteRange(delete)) => self.delete_entry(delete).map(Answer::DeleteRange),
-            Some(Op::Txn(txn)) => self.txn_entry(txn).map(Answer::Txn),
-            Some(Op::Compact(compact)) => self.compact_entry(compact.revision).map(Answer::Compact),
-            Some(Op::LeaseGrant(grant)) => self.grant(grant.id, grant.ttl).map(Answer::LeaseGrant),
-            Some(Op::LeaseRevoke(revoke)) => self.revoke(revoke.id),
-            Some(Op::Alarm(alarm)) => Ok(Answer::Alarm(self.alarm(alarm))),
+            Some(op) => match self.refused_by_alarm(op) {
+                Some(refusal) => Err(refusal.into()),
+                None => self.run(op),
+            },
             // An entry of a later version: nothing is known of it, so nothing is done, on every member.
             None => Ok(Answer::Nothing),
         };
@@ -93,6 +88,18 @@ impl<'a> Group<'a> {
             Ok(answer) => Ok(Ok(answer)),
             Err(Error::Refused(error)) => Ok(Err(error)),
             Err(fatal) => Err(fatal),
+        }
+    }
+
+    fn run(&mut self, op: &Op) -> Result<Answer, Error> {
+        match op {
+            Op::Put(put) => self.put_entry(put).map(Answer::Put),
+            Op::DeleteRange(delete) => self.delete_entry(delete).map(Answer::DeleteRange),
+            Op::Txn(txn) => self.txn_entry(txn).map(Answer::Txn),
+            Op::Compact(compact) => self.compact_entry(compact.revision).map(Answer::Compact),
+            Op::LeaseGrant(grant) => self.grant(grant.id, grant.ttl).map(Answer::LeaseGrant),
+            Op::LeaseRevoke(revoke) => self.revoke(revoke.id),
+            Op::Alarm(alarm) => Ok(Answer::Alarm(self.alarm(alarm))),
         }
     }
 
@@ -233,11 +240,17 @@ impl<'a> Group<'a> {
         Ok(Answer::LeaseRevoke { revision: self.current(), deleted })
     }
 
-    /// While the store is out of space only what frees some passes, and small overwrites.
-    fn is_refused_by_alarm(&self, op: &Op) -> bool {
-        if !self.alarms.iter().any(|a| a.kind == AlarmKind::NoSpace) {
-            return false;
+    /// Why an alarm keeps `op` from being carried out. A corrupt cluster takes only alarms; one out of space
+    /// what frees some, and small overwrites.
+    fn refused_by_alarm(&self, op: &Op) -> Option<EtcdError> {
+        let is_raised = |kind| self.alarms.iter().any(|alarm| alarm.kind == kind);
+        if is_raised(AlarmKind::Corrupt) && !matches!(op, Op::Alarm(_)) {
+            return Some(EtcdError::Corrupt);
         }
+        (is_raised(AlarmKind::NoSpace) && self.needs_space(op)).then_some(EtcdError::NoSpace)
+    }
+
+    fn needs_space(&self, op: &Op) -> bool {
         match op {
             Op::Put(put) => !self.is_small_overwrite(put),
             Op::Txn(txn) => has_put(txn, &|put| !self.is_small_overwrite(put)),

@@ -200,3 +200,29 @@ async fn a_negative_quota_is_none() {
     assert_eq!(alarms(&rig).await, []);
     assert_eq!(status(&rig).await.db_size_quota, 0);
 }
+
+/// A cluster that says it is corrupt is read, and takes nothing but the end of the alarm.
+#[tokio::test(start_paused = true)]
+async fn the_corrupt_alarm_stops_every_write() {
+    let rig = Rig::start(&[]).await;
+    rig.put("k", "v").await;
+    let lease = rig.grant(1, 3600).await;
+    let set =
+        |action: AlarmAction| AlarmRequest { action: action.into(), member_id: 0xc0, alarm: AlarmType::Corrupt.into() };
+    rig.maintenance().alarm(set(AlarmAction::Activate)).await.unwrap();
+    let mut kv = rig.kv();
+    let delete = DeleteRangeRequest { key: "k".into(), ..DeleteRangeRequest::default() };
+    let op = RequestOp { request: Some(Request::RequestDeleteRange(delete.clone())) };
+    let txn = TxnRequest { success: vec![op], ..TxnRequest::default() };
+    refused(kv.put(put("k", "w")).await, EtcdError::Corrupt);
+    refused(kv.delete_range(delete).await, EtcdError::Corrupt);
+    refused(kv.txn(txn).await, EtcdError::Corrupt);
+    refused(kv.compact(CompactionRequest { revision: 1, physical: false }).await, EtcdError::Corrupt);
+    refused(rig.lease().lease_grant(LeaseGrantRequest { id: 2, ttl: 10 }).await, EtcdError::Corrupt);
+    refused(rig.lease().lease_revoke(LeaseRevokeRequest { id: lease }).await, EtcdError::Corrupt);
+    assert_eq!(rig.list("k").await.kvs[0].value, "v");
+    let rig = rig.crash().await;
+    refused(rig.kv().put(put("k", "w")).await, EtcdError::Corrupt);
+    rig.maintenance().alarm(set(AlarmAction::Deactivate)).await.unwrap();
+    assert_eq!(rig.put("k", "w").await, 3);
+}

@@ -27,8 +27,8 @@ fn filled(disk: &Disk) -> Store {
     store.put(put("a", "2")).unwrap();
     store.delete_range(DeleteRangeRequest { key: "b".into(), ..Default::default() }).unwrap();
     store.put(put("c", "1")).unwrap();
-    store.execute(Op::Alarm(AlarmRequest { action: 1, member_id: 3, alarm: 2 })).unwrap();
     store.compact(Revision::new(4).unwrap()).unwrap();
+    store.execute(Op::Alarm(AlarmRequest { action: 1, member_id: 3, alarm: 2 })).unwrap();
     store
 }
 

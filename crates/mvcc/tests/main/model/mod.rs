@@ -137,6 +137,9 @@ impl Model {
             time_unix_ms: entry.time_unix_ms,
         };
         let op = entry.op.as_ref().expect("an entry has an operation");
+        if self.alarms.iter().any(|a| a.kind == AlarmKind::Corrupt) && !matches!(op, Op::Alarm(_)) {
+            return Err(EtcdError::Corrupt);
+        }
         if self.refuses_for_space(op) {
             return Err(EtcdError::NoSpace);
         }

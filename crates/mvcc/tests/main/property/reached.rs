@@ -35,6 +35,7 @@ pub(crate) const NAMES: &[&str] = &[
     "refused: DuplicateKey",
     "refused: InvalidSortOption",
     "refused: NoSpace",
+    "refused: Corrupt",
     "refused: Compacted",
     "refused: FutureRev",
     "txn taken back half-way",
