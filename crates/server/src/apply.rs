@@ -218,6 +218,7 @@ impl Applier {
                 return;
             }
         };
+        self.metrics.disk.wal_fsync_duration.observe(start.elapsed().as_secs_f64());
         if self.health.failure().is_some() {
             self.health.set(None);
         }

@@ -42,6 +42,8 @@ async fn work(node: &Arc<Node>, stop: &CancellationToken) {
             Ok(CompactionStep::Waiting) => WAIT_FOR_READERS,
             Ok(CompactionStep::Finished(revision)) => {
                 info!(revision = revision.get(), "finished scheduled compaction");
+                let now = (node.environment.wall_unix_ms)() / 1000;
+                node.metrics.mvcc.db_compaction_last.set(i64::try_from(now).unwrap_or(i64::MAX));
                 node.compaction_finished(revision);
                 Duration::ZERO
             }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::FutureExt;
 use stentor_mvcc::engine::Engine;
-use stentor_mvcc::{AlarmKind, Commit, Observer, View};
+use stentor_mvcc::{AlarmKind, Commit, Observer, Record, View};
 use stentor_proto::etcdserverpb::RangeRequest;
 use stentor_watch::{Hub, HubOptions};
 use tokio_util::sync::CancellationToken;
@@ -172,6 +172,7 @@ impl Probe for MemberProbe {
         let metrics = &self.node.metrics;
         metrics.set_watchers(&self.hub.gauges());
         metrics.count_watching(self.hub.sent(), self.hub.canceled());
+        metrics.mvcc.db_open_read_transactions.set(self.node.reads.running() as i64);
         metrics.server.answer_bytes_in_flight.set(self.node.answer_bytes_in_flight() as i64);
         // A size that can't be had stays what it was.
         if let Ok(sizes) = self.node.store.sizes() {
@@ -199,7 +200,9 @@ impl Gauges {
 }
 
 impl Observer for Gauges {
-    fn committed(&self, _: &Commit) {
+    fn committed(&self, commit: &Commit) {
+        let put: u64 = commit.records.iter().filter(|record| !record.is_delete()).map(Record::logical_bytes).sum();
+        self.metrics.mvcc.total_put_size_in_bytes.inc_by(i64::try_from(put).unwrap_or(i64::MAX));
         self.set(&self.node.store.view());
     }
 }

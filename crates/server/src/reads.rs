@@ -32,6 +32,7 @@ pub struct ReadAdmission {
     /// All there are.
     most: u32,
     readers: Arc<Semaphore>,
+    most_readers: usize,
 }
 
 /// A part of the budget, free again when dropped.
@@ -71,6 +72,7 @@ impl ReadAdmission {
             units: Arc::new(Semaphore::new(most as usize)),
             most,
             readers: Arc::new(Semaphore::new(readers)),
+            most_readers: readers,
         }
     }
 
@@ -88,6 +90,11 @@ impl ReadAdmission {
     /// Bytes in flight now.
     pub fn in_flight_bytes(&self) -> u64 {
         (self.most as usize).saturating_sub(self.units.available_permits()) as u64 * UNIT_BYTES
+    }
+
+    /// Large reads that run now.
+    pub(crate) fn running(&self) -> usize {
+        self.most_readers.saturating_sub(self.readers.available_permits())
     }
 
     /// Runs a large read where it may block. Few run at a time: writes, leases and small reads need the

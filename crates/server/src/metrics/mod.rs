@@ -141,12 +141,33 @@ pub struct LeaseMetrics {
     pub renewed: Counter,
 }
 
+/// `To` or `From` a member, by its id in hexadecimal.
+pub type PeerLabel = [(&'static str, String); 1];
+
 /// `etcd_network_`. Names without the prefix and `_total`.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[allow(missing_docs)]
 pub struct NetworkMetrics {
     pub client_grpc_received_bytes: Counter,
     pub client_grpc_sent_bytes: Counter,
+    pub peer_sent_bytes: Family<PeerLabel, Counter>,
+    pub peer_received_bytes: Family<PeerLabel, Counter>,
+    pub peer_sent_failures: Family<PeerLabel, Counter>,
+    pub peer_round_trip_time: Family<PeerLabel, Histogram, fn() -> Histogram>,
+}
+
+impl Default for NetworkMetrics {
+    fn default() -> NetworkMetrics {
+        NetworkMetrics {
+            client_grpc_received_bytes: Counter::default(),
+            client_grpc_sent_bytes: Counter::default(),
+            peer_sent_bytes: Family::default(),
+            peer_received_bytes: Family::default(),
+            peer_sent_failures: Family::default(),
+            // From 0.1 ms, doubling, as etcd has them.
+            peer_round_trip_time: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.0001, 2.0, 16))),
+        }
+    }
 }
 
 /// Registers a metric under its prefix and gives it back.
@@ -234,7 +255,7 @@ fn disk(registry: &mut Registry) -> DiskMetrics {
         defrag_inflight: Gauge::default(),
     };
     let s = &mut Scope(registry, "etcd_disk_");
-    s.add(&metrics.wal_fsync_duration, "wal_fsync_duration_seconds", "Time of a sync of the log");
+    s.add(&metrics.wal_fsync_duration, "wal_fsync_duration_seconds", "Time until a group of writes was on disk");
     s.add(&metrics.backend_commit_duration, "backend_commit_duration_seconds", "Time of a write of a group of changes");
     s.add(&metrics.backend_snapshot_duration, "backend_snapshot_duration_seconds", "Time of sending a snapshot");
     s.add(&metrics.backend_defrag_duration, "backend_defrag_duration_seconds", "Time of a defragmentation");
@@ -272,7 +293,7 @@ fn mvcc(registry: &mut Registry) -> MvccMetrics {
     s.add(&metrics.range, "range", "Ranges seen by this member");
     s.add(&metrics.db_total_size_in_bytes, "db_total_size_in_bytes", "Bytes the data takes");
     s.add(&metrics.db_total_size_in_use_in_bytes, "db_total_size_in_use_in_bytes", "Bytes of them in use");
-    s.add(&metrics.db_open_read_transactions, "db_open_read_transactions", "Reads that hold a revision");
+    s.add(&metrics.db_open_read_transactions, "db_open_read_transactions", "Large reads that run");
     s.add(&metrics.hash_duration, "hash_duration_seconds", "Time of hashing the whole store");
     s.add(&metrics.hash_rev_duration, "hash_rev_duration_seconds", "Time of hashing the store at a revision");
     let s = &mut Scope(registry, "etcd_debugging_mvcc_");
@@ -304,6 +325,10 @@ fn network(registry: &mut Registry) -> NetworkMetrics {
     let s = &mut Scope(registry, "etcd_network_");
     s.add(&metrics.client_grpc_received_bytes, "client_grpc_received_bytes", "Bytes from clients of gRPC");
     s.add(&metrics.client_grpc_sent_bytes, "client_grpc_sent_bytes", "Bytes to clients of gRPC");
+    s.add(&metrics.peer_sent_bytes, "peer_sent_bytes", "Bytes to each member");
+    s.add(&metrics.peer_received_bytes, "peer_received_bytes", "Bytes from each member");
+    s.add(&metrics.peer_sent_failures, "peer_sent_failures", "Messages that could not be sent to each member");
+    s.add(&metrics.peer_round_trip_time, "peer_round_trip_time_seconds", "Time of a message to each member and back");
     metrics
 }
 
@@ -388,6 +413,26 @@ mod tests {
         assert!(lines(&text, "grpc_server_handling_seconds_count").is_empty(), "extensive only");
         let text = Metrics::new(MetricsLevel::Extensive).text();
         assert!(!lines(&text, "grpc_server_handling_seconds_count").is_empty());
+    }
+
+    #[test]
+    fn other_members_are_told_apart_and_absent_until_there_are_some() {
+        let metrics = Metrics::new(MetricsLevel::Basic);
+        assert!(!metrics.text().contains("etcd_network_peer_"), "as with etcd's cluster of one");
+        let network = &metrics.network;
+        network.peer_sent_bytes.get_or_create(&[("To", "ab".to_owned())]).inc_by(2);
+        network.peer_received_bytes.get_or_create(&[("From", "ab".to_owned())]).inc_by(3);
+        network.peer_sent_failures.get_or_create(&[("To", "ab".to_owned())]).inc();
+        network.peer_round_trip_time.get_or_create(&[("To", "ab".to_owned())]).observe(0.01);
+        let text = metrics.text();
+        for line in [
+            "etcd_network_peer_sent_bytes_total{To=\"ab\"} 2",
+            "etcd_network_peer_received_bytes_total{From=\"ab\"} 3",
+            "etcd_network_peer_sent_failures_total{To=\"ab\"} 1",
+            "etcd_network_peer_round_trip_time_seconds_count{To=\"ab\"} 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+        }
     }
 
     #[test]

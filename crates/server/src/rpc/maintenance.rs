@@ -6,6 +6,8 @@ use std::sync::Arc;
 use async_stream::try_stream;
 use bytes::Bytes;
 use futures::Stream;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use stentor_mvcc::Answer;
 use stentor_mvcc::snapshot::Trailer;
 use stentor_proto::etcdserverpb::alarm_request::AlarmAction;
@@ -17,6 +19,7 @@ use stentor_proto::etcdserverpb::{
 };
 use stentor_proto::storagepb::log_entry::Op;
 use stentor_proto::{EtcdError, Revision};
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 use tracing::info;
 
@@ -46,6 +49,38 @@ const READ_BYTES: usize = 1 << 20;
 fn part(blob: Bytes, remaining_bytes: u64) -> SnapshotResponse {
     let version = version::ETCD_VERSION.to_owned();
     SnapshotResponse { header: None, remaining_bytes, blob, version }
+}
+
+/// Measures what succeeds.
+struct Timed {
+    histogram: Histogram,
+    begun: Instant,
+}
+
+impl Timed {
+    fn begin(histogram: &Histogram) -> Timed {
+        Timed { histogram: histogram.clone(), begun: Instant::now() }
+    }
+
+    fn done(self) {
+        self.histogram.observe(self.begun.elapsed().as_secs_f64());
+    }
+}
+
+/// Counted until it is dropped, however its call ends.
+struct InFlight(Gauge);
+
+impl InFlight {
+    fn begin(gauge: &Gauge) -> InFlight {
+        gauge.inc();
+        InFlight(gauge.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// An alarm as Status tells it.
@@ -93,16 +128,20 @@ impl Maintenance for MaintenanceService {
     async fn hash(&self, _: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
         let view = self.node.store.view();
         let header = Some(self.node.header(view.revision()));
+        let timed = Timed::begin(&self.node.metrics.mvcc.hash_duration);
         let hash = self.node.environment.workers.blocking(move || view.hash_engine());
         let hash = hash.await.map_err(of_stopping)?.map_err(of_store)?;
+        timed.done();
         Ok(Response::new(HashResponse { header, hash }))
     }
 
     async fn hash_kv(&self, request: Request<HashKvRequest>) -> Result<Response<HashKvResponse>, Status> {
         let revision = request.into_inner().revision;
         let view = self.node.store.view();
+        let timed = Timed::begin(&self.node.metrics.mvcc.hash_rev_duration);
         let hash = self.node.environment.workers.blocking(move || view.hash_kv(revision));
         let hash = hash.await.map_err(of_stopping)?.map_err(of_store)?;
+        timed.done();
         Ok(Response::new(HashKvResponse {
             // The revision hashed, not a newer one: members are compared by it.
             header: Some(self.node.header(hash.revision)),
@@ -115,6 +154,7 @@ impl Maintenance for MaintenanceService {
     type SnapshotStream = Pin<Box<dyn Stream<Item = Result<SnapshotResponse, Status>> + Send>>;
 
     async fn snapshot(&self, _: Request<SnapshotRequest>) -> Result<Response<Self::SnapshotStream>, Status> {
+        let timed = Timed::begin(&self.node.metrics.disk.backend_snapshot_duration);
         let store = self.node.store.clone();
         let workers = self.node.environment.workers;
         let begun = workers.blocking(move || store.snapshot(version::STENTOR_VERSION));
@@ -140,6 +180,7 @@ impl Maintenance for MaintenanceService {
                 }
             }
             yield part(Bytes::copy_from_slice(&trailer.finish()), 0);
+            timed.done();
         };
         Ok(Response::new(Box::pin(chunks)))
     }
@@ -147,8 +188,12 @@ impl Maintenance for MaintenanceService {
     async fn defragment(&self, _: Request<DefragmentRequest>) -> Result<Response<DefragmentResponse>, Status> {
         let store = self.node.store.clone();
         info!("defragmentation starts");
+        let disk = &self.node.metrics.disk;
+        let timed = Timed::begin(&disk.backend_defrag_duration);
+        let _running = InFlight::begin(&disk.defrag_inflight);
         let done = self.node.environment.workers.blocking(move || store.defragment());
         done.await.map_err(of_stopping)?.map_err(of_store)?;
+        timed.done();
         info!("defragmentation is done");
         Ok(Response::new(DefragmentResponse::default()))
     }

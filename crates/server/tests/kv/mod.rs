@@ -4,6 +4,7 @@ mod compaction;
 mod errors;
 mod headers;
 mod limits;
+mod metrics;
 mod queue;
 mod stream;
 
