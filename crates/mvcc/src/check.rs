@@ -21,6 +21,9 @@ use stentor_proto::{EtcdError, KeyRange, RangeEnd};
 pub const MAX_TXN_OPS: usize = 128;
 
 /// Checks a range request.
+///
+/// # Errors
+/// `EmptyKey`; `InvalidSortOption`.
 pub fn range(request: &RangeRequest) -> Result<(), EtcdError> {
     if request.key.is_empty() {
         return Err(EtcdError::EmptyKey);
@@ -32,6 +35,9 @@ pub fn range(request: &RangeRequest) -> Result<(), EtcdError> {
 }
 
 /// Checks a put.
+///
+/// # Errors
+/// `EmptyKey`; `ValueProvided` or `LeaseProvided` beside what is to be ignored.
 pub fn put(request: &PutRequest) -> Result<(), EtcdError> {
     if request.key.is_empty() {
         Err(EtcdError::EmptyKey)
@@ -45,6 +51,9 @@ pub fn put(request: &PutRequest) -> Result<(), EtcdError> {
 }
 
 /// Checks a delete.
+///
+/// # Errors
+/// `EmptyKey`.
 pub fn delete_range(request: &DeleteRangeRequest) -> Result<(), EtcdError> {
     if request.key.is_empty() { Err(EtcdError::EmptyKey) } else { Ok(()) }
 }
@@ -53,6 +62,9 @@ pub fn delete_range(request: &DeleteRangeRequest) -> Result<(), EtcdError> {
 ///
 /// etcd overlooks two kinds of double change, a delete from a key onwards beside a put, and a put in a
 /// nested transaction before a delete in a later one; so does this. The store bears both.
+///
+/// # Errors
+/// `TooManyOps`; those of its operations; `KeyNotFound` for an operation with nothing set; `DuplicateKey`.
 pub fn txn(request: &TxnRequest, max_ops: usize) -> Result<(), EtcdError> {
     ops(request, max_ops)?;
     writes(&request.success)?;

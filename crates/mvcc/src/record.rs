@@ -100,6 +100,9 @@ impl Record {
     }
 
     /// The pair.
+    ///
+    /// # Errors
+    /// [`RecordError::Pair`] where its bytes are no pair.
     pub fn pair(&self) -> Result<KeyValue, RecordError> {
         KeyValue::decode(self.pair.clone()).map_err(|_| RecordError::Pair)
     }
@@ -128,6 +131,9 @@ impl Record {
     }
 
     /// Reads what [`Record::encode`] wrote.
+    ///
+    /// # Errors
+    /// [`RecordError`].
     pub fn decode(id: ChangeId, mut bytes: Bytes) -> Result<Record, RecordError> {
         let kind = match bytes.try_get_u8().map_err(|_| RecordError::Short)? {
             PUT => ChangeKind::Put,

@@ -237,7 +237,10 @@ pub struct MemoryEngine {
 type Failed = Arc<OnceLock<String>>;
 
 impl MemoryEngine {
-    /// Opens a disk. [`EngineError::Locked`] while another engine has it open.
+    /// Opens a disk.
+    ///
+    /// # Errors
+    /// [`EngineError::Locked`] while another engine has it open; a fault that the disk was told to have.
     pub fn open(disk: &Disk) -> Result<MemoryEngine, EngineError> {
         let mut writing = disk.inner.writing.lock();
         if writing.in_use {

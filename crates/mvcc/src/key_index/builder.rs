@@ -75,7 +75,10 @@ impl Builder {
     }
 
     /// Adds a key above all before it with its changes, newest first, and the generation of the newest
-    /// unless that is a tombstone. After an error the builder is as it was before.
+    /// unless that is a tombstone.
+    ///
+    /// # Errors
+    /// [`BuildError`]; the builder is as it was before.
     pub fn push(
         &mut self,
         key: &[u8],

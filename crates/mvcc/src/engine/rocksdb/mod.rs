@@ -70,6 +70,7 @@ pub struct RocksDbEngine {
 impl RocksDbEngine {
     /// Opens a data directory, or makes a new one. All that it finds is durable.
     ///
+    /// # Errors
     /// [`EngineError::Locked`] if it is open already, here or in another process; [`EngineError::TooNew`]
     /// and [`EngineError::Corrupt`] if it is not for this version to read.
     pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<RocksDbEngine, EngineError> {
