@@ -10,6 +10,12 @@ use crate::group::Group;
 use crate::meta;
 
 /// What kind of trouble.
+///
+/// ```
+/// use stentor_mvcc::AlarmKind;
+/// use stentor_proto::etcdserverpb::AlarmType;
+/// assert_eq!(AlarmKind::NoSpace.to_wire(), AlarmType::Nospace);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AlarmKind {
     /// The space quota is used up: what would take more space is refused.
@@ -19,6 +25,17 @@ pub enum AlarmKind {
 }
 
 /// An alarm raised by a member.
+///
+/// ```
+/// use stentor_mvcc::{Alarm, AlarmKind, Answer, Store, engine::memory};
+/// use stentor_proto::etcdserverpb::{AlarmRequest, AlarmType, alarm_request::AlarmAction};
+/// use stentor_proto::storagepb::log_entry::Op;
+/// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+/// let (action, alarm) = (AlarmAction::Activate.into(), AlarmType::Nospace.into());
+/// let raised = store.execute(Op::Alarm(AlarmRequest { action, member_id: 1, alarm }))?;
+/// assert_eq!(raised, Answer::Alarm(vec![Alarm { member_id: 1, kind: AlarmKind::NoSpace }]));
+/// # Ok::<(), stentor_mvcc::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Alarm {
     /// Who raised it.

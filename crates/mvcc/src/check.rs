@@ -18,9 +18,27 @@ use stentor_proto::etcdserverpb::{DeleteRangeRequest, PutRequest, RangeRequest, 
 use stentor_proto::{EtcdError, KeyRange, RangeEnd};
 
 /// How many compares, or operations of one branch, a transaction may have unless configured otherwise.
+///
+/// ```
+/// use stentor_mvcc::check;
+/// use stentor_proto::EtcdError;
+/// use stentor_proto::etcdserverpb::{Compare, TxnRequest};
+/// let compare = Compare { key: "k".into(), ..Default::default() };
+/// let most = TxnRequest { compare: vec![compare; check::MAX_TXN_OPS], ..Default::default() };
+/// assert_eq!(check::txn(&most, check::MAX_TXN_OPS), Ok(()));
+/// assert_eq!(check::txn(&most, check::MAX_TXN_OPS - 1), Err(EtcdError::TooManyOps));
+/// ```
 pub const MAX_TXN_OPS: usize = 128;
 
 /// Checks a range request.
+///
+/// ```
+/// use stentor_mvcc::check;
+/// use stentor_proto::EtcdError;
+/// use stentor_proto::etcdserverpb::RangeRequest;
+/// assert_eq!(check::range(&RangeRequest { key: "k".into(), ..Default::default() }), Ok(()));
+/// assert_eq!(check::range(&RangeRequest::default()), Err(EtcdError::EmptyKey));
+/// ```
 ///
 /// # Errors
 /// `EmptyKey`; `InvalidSortOption`.
@@ -35,6 +53,15 @@ pub fn range(request: &RangeRequest) -> Result<(), EtcdError> {
 }
 
 /// Checks a put.
+///
+/// ```
+/// use stentor_mvcc::check;
+/// use stentor_proto::EtcdError;
+/// use stentor_proto::etcdserverpb::PutRequest;
+/// let put = PutRequest { key: "k".into(), value: "v".into(), ..Default::default() };
+/// assert_eq!(check::put(&put), Ok(()));
+/// assert_eq!(check::put(&PutRequest { ignore_value: true, ..put }), Err(EtcdError::ValueProvided));
+/// ```
 ///
 /// # Errors
 /// `EmptyKey`; `ValueProvided` or `LeaseProvided` beside what is to be ignored.
@@ -52,6 +79,14 @@ pub fn put(request: &PutRequest) -> Result<(), EtcdError> {
 
 /// Checks a delete.
 ///
+/// ```
+/// use stentor_mvcc::check;
+/// use stentor_proto::EtcdError;
+/// use stentor_proto::etcdserverpb::DeleteRangeRequest;
+/// assert_eq!(check::delete_range(&DeleteRangeRequest { key: "k".into(), ..Default::default() }), Ok(()));
+/// assert_eq!(check::delete_range(&DeleteRangeRequest::default()), Err(EtcdError::EmptyKey));
+/// ```
+///
 /// # Errors
 /// `EmptyKey`.
 pub fn delete_range(request: &DeleteRangeRequest) -> Result<(), EtcdError> {
@@ -62,6 +97,17 @@ pub fn delete_range(request: &DeleteRangeRequest) -> Result<(), EtcdError> {
 ///
 /// etcd overlooks two kinds of double change, a delete from a key onwards beside a put, and a put in a
 /// nested transaction before a delete in a later one; so does this. The store bears both.
+///
+/// ```
+/// use stentor_mvcc::check;
+/// use stentor_proto::EtcdError;
+/// use stentor_proto::etcdserverpb::request_op::Request;
+/// use stentor_proto::etcdserverpb::{PutRequest, RequestOp, TxnRequest};
+/// let put = PutRequest { key: "k".into(), ..Default::default() };
+/// let put = RequestOp { request: Some(Request::RequestPut(put)) };
+/// let twice = TxnRequest { success: vec![put.clone(), put], ..Default::default() };
+/// assert_eq!(check::txn(&twice, check::MAX_TXN_OPS), Err(EtcdError::DuplicateKey));
+/// ```
 ///
 /// # Errors
 /// `TooManyOps`; those of its operations; `KeyNotFound` for an operation with nothing set; `DuplicateKey`.

@@ -16,6 +16,21 @@ use crate::engine::{Batch, Family};
 use crate::{ChangeId, Error, Record, Store, View};
 
 /// What one step of compaction did.
+///
+/// ```
+/// use stentor_mvcc::{CompactionStep, Store, engine::memory};
+/// use stentor_proto::etcdserverpb::PutRequest;
+/// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+/// store.put(PutRequest { key: "k".into(), ..Default::default() })?;
+/// store.put(PutRequest { key: "k".into(), ..Default::default() })?;
+/// let newest = store.view().revision();
+/// store.compact(newest)?;
+/// // Only the first put lies below the compacted revision; it is what a watch from there owes.
+/// assert_eq!(store.compact_step(100)?, CompactionStep::Worked { scanned: 1, deleted: 0 });
+/// assert_eq!(store.compact_step(100)?, CompactionStep::Finished(newest));
+/// assert_eq!(store.compact_step(100)?, CompactionStep::Idle);
+/// # Ok::<(), stentor_mvcc::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CompactionStep {
     /// Nothing is left to do.
@@ -121,6 +136,17 @@ impl Store {
 
     /// Does all the space work that is left, in steps; for programs that have no better place for it.
     /// Readers that hold a [`crate::View`] from before the compaction must be gone.
+    ///
+    /// ```
+    /// use stentor_mvcc::{Store, engine::memory};
+    /// use stentor_proto::etcdserverpb::PutRequest;
+    /// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+    /// store.put(PutRequest { key: "k".into(), ..Default::default() })?;
+    /// store.compact(store.view().revision())?;
+    /// store.finish_compactions()?;
+    /// assert_eq!(Some(store.compaction_finished()), store.view().compacted());
+    /// # Ok::<(), stentor_mvcc::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Engine errors.

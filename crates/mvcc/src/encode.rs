@@ -24,6 +24,20 @@ const FIRST_CHUNK: usize = 16;
 const CHUNK_BYTES: usize = 1 << 20;
 
 /// The first pairs of a range, encoded.
+///
+/// ```
+/// use prost::Message;
+/// use stentor_mvcc::{EncodedPairs, Store, engine::memory};
+/// use stentor_proto::etcdserverpb::{PutRequest, RangeRequest, RangeResponse};
+/// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+/// store.put(PutRequest { key: "k".into(), ..Default::default() })?;
+/// let request = RangeRequest { key: "k".into(), ..Default::default() };
+/// let first: EncodedPairs = store.view().first_pairs_encoded(&request, 1 << 20)?;
+/// assert_eq!((first.keys, first.last_key, first.more), (1, Some("k".into()), false));
+/// // The bytes alone are an answer too.
+/// assert_eq!(RangeResponse::decode(&first.bytes[..])?.kvs[0].key, "k");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EncodedPairs {
     /// Each as a field of a `RangeResponse`.
@@ -40,6 +54,19 @@ impl View {
     /// As [`View::range`], but gives the protobuf `RangeResponse` encoded, with `header` and this view's
     /// revision in it. `expected_bytes` is how much is reserved for it.
     ///
+    /// ```
+    /// use prost::Message;
+    /// use stentor_mvcc::{Store, engine::memory};
+    /// use stentor_proto::etcdserverpb::{PutRequest, RangeRequest, RangeResponse, ResponseHeader};
+    /// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+    /// store.put(PutRequest { key: "k".into(), ..Default::default() })?;
+    /// let request = RangeRequest { key: "k".into(), ..Default::default() };
+    /// let header = ResponseHeader { member_id: 5, ..Default::default() };
+    /// let answer = RangeResponse::decode(&store.view().range_encoded(&request, &header, 64)?[..])?;
+    /// assert_eq!((answer.count, answer.header.map(|h| (h.member_id, h.revision))), (1, Some((5, 2))));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`View::range`].
     pub fn range_encoded(
@@ -55,6 +82,18 @@ impl View {
     /// As [`View::range_encoded`], but gives up, with `None`, once the answer is seen to take more than
     /// `max_bytes`. Little more than that is held meanwhile, unless the request sorts, filters or wants
     /// the keys only.
+    ///
+    /// ```
+    /// use stentor_mvcc::{Store, engine::memory};
+    /// use stentor_proto::etcdserverpb::{PutRequest, RangeRequest, ResponseHeader};
+    /// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+    /// store.put(PutRequest { key: "k".into(), value: vec![0; 1000].into(), ..Default::default() })?;
+    /// let (view, header) = (store.view(), ResponseHeader::default());
+    /// let request = RangeRequest { key: "k".into(), ..Default::default() };
+    /// assert!(view.range_encoded_within(&request, &header, 64, 2000)?.is_some());
+    /// assert!(view.range_encoded_within(&request, &header, 64, 500)?.is_none());
+    /// # Ok::<(), stentor_mvcc::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`View::range`].
@@ -76,6 +115,19 @@ impl View {
 
     /// The pairs at the start of a range, in key order: as many as the request's limit allows and
     /// `max_bytes` hold, but at least one. It regards the range, the revision and the limit alone.
+    ///
+    /// ```
+    /// use stentor_mvcc::{Store, engine::memory};
+    /// use stentor_proto::etcdserverpb::{PutRequest, RangeRequest};
+    /// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+    /// for key in ["a", "b", "c"] {
+    ///     store.put(PutRequest { key: key.into(), value: vec![0; 1000].into(), ..Default::default() })?;
+    /// }
+    /// let all = RangeRequest { key: "a".into(), range_end: "z".into(), ..Default::default() };
+    /// let first = store.view().first_pairs_encoded(&all, 2500)?;
+    /// assert_eq!((first.keys, first.last_key, first.more), (2, Some("b".into()), true));
+    /// # Ok::<(), stentor_mvcc::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`View::range`].

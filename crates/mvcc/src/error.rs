@@ -5,6 +5,16 @@ use crate::engine::EngineError;
 use crate::record::RecordError;
 
 /// Why the store did not do what it was asked.
+///
+/// ```
+/// use stentor_mvcc::{Error, Store, engine::memory};
+/// use stentor_proto::EtcdError;
+/// use stentor_proto::etcdserverpb::PutRequest;
+/// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+/// let on_no_lease = PutRequest { key: "k".into(), lease: 7, ..Default::default() };
+/// assert!(matches!(store.put(on_no_lease), Err(Error::Refused(EtcdError::LeaseNotFound))));
+/// # Ok::<(), stentor_mvcc::Error>(())
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

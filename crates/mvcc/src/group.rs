@@ -28,6 +28,21 @@ use crate::{ChangeId, Error};
 
 /// A put that overwrites a key with no more than this many bytes passes even while the NOSPACE alarm is
 /// raised: Kubernetes must write a small key before it can compact.
+///
+/// ```
+/// use stentor_mvcc::{SMALL_OVERWRITE_BYTES, Store, engine::memory};
+/// use stentor_proto::etcdserverpb::{AlarmRequest, AlarmType, PutRequest, alarm_request::AlarmAction};
+/// use stentor_proto::storagepb::log_entry::Op;
+/// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+/// let put = |bytes| PutRequest { key: "k".into(), value: vec![0; bytes].into(), ..Default::default() };
+/// store.put(put(1))?;
+/// let (action, alarm) = (AlarmAction::Activate.into(), AlarmType::Nospace.into());
+/// store.execute(Op::Alarm(AlarmRequest { action, member_id: 1, alarm }))?;
+/// // The key is one byte of it.
+/// assert!(store.put(put(SMALL_OVERWRITE_BYTES - 1)).is_ok());
+/// assert!(store.put(put(SMALL_OVERWRITE_BYTES)).is_err());
+/// # Ok::<(), stentor_mvcc::Error>(())
+/// ```
 pub const SMALL_OVERWRITE_BYTES: usize = 1024;
 
 /// The state that entries are evaluated on, and what they have changed so far.

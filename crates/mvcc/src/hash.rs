@@ -7,6 +7,15 @@ use crate::source::Source;
 use crate::{ChangeId, Error, Record, View};
 
 /// What [`View::hash_kv`] found.
+///
+/// ```
+/// use stentor_mvcc::{KvHash, Store, engine::memory};
+/// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+/// let KvHash { hash, compacted, revision } = store.view().hash_kv(0)?;
+/// // The CRC-32C of nothing: the first revision has no change.
+/// assert_eq!((hash, compacted, revision.get()), (0, None, 1));
+/// # Ok::<(), stentor_mvcc::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KvHash {
     /// Over all that can be read at or below the revision hashed.
@@ -57,6 +66,16 @@ impl View {
     }
 
     /// Hashes everything the engine holds, as it holds it: two members never need agree.
+    ///
+    /// ```
+    /// use stentor_mvcc::{Store, engine::memory};
+    /// use stentor_proto::etcdserverpb::PutRequest;
+    /// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+    /// let before = store.view().hash_engine()?;
+    /// store.put(PutRequest { key: "k".into(), ..Default::default() })?;
+    /// assert_ne!(store.view().hash_engine()?, before);
+    /// # Ok::<(), stentor_mvcc::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Engine errors.

@@ -41,6 +41,14 @@ pub(crate) struct Last {
 impl Store {
     /// Whether a restart would be much faster after [`Store::checkpoint_index`]: there were many changes
     /// since the last one, or a compaction has made it useless.
+    ///
+    /// ```
+    /// use stentor_mvcc::{Store, engine::memory};
+    /// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+    /// // Not for so few changes: reading them takes no time.
+    /// assert!(!store.wants_index_checkpoint());
+    /// # Ok::<(), stentor_mvcc::Error>(())
+    /// ```
     pub fn wants_index_checkpoint(&self) -> bool {
         let last = *self.checkpoint.lock();
         let view = self.view();
@@ -67,10 +75,10 @@ impl Store {
     /// ```
     /// # use stentor_mvcc::{Store, engine::memory};
     /// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
-    /// // Now and then, on a thread that may take its time:
-    /// if store.wants_index_checkpoint() {
-    ///     store.checkpoint_index()?;
-    /// }
+    /// // Now and then, on a thread that may take its time, such as when one is wanted:
+    /// assert_eq!(store.index_checkpoint(), None);
+    /// store.checkpoint_index()?;
+    /// assert_eq!(store.index_checkpoint(), Some(store.view().revision()));
     /// # Ok::<(), stentor_mvcc::Error>(())
     /// ```
     pub fn checkpoint_index(&self) -> Result<(), Error> {

@@ -5,6 +5,12 @@ use bytes::Bytes;
 use rpds::{HashTrieMapSync, RedBlackTreeSetSync};
 
 /// A lease's number; any but 0, negative ones too.
+///
+/// ```
+/// use stentor_mvcc::LeaseId;
+/// assert_eq!(LeaseId::new(-7).map(LeaseId::get), Some(-7));
+/// assert_eq!(LeaseId::new(0), None);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LeaseId(i64);
 
@@ -21,6 +27,19 @@ impl LeaseId {
 }
 
 /// One lease.
+///
+/// ```
+/// use stentor_mvcc::{LeaseId, Store, engine::memory};
+/// use stentor_proto::etcdserverpb::{LeaseGrantRequest, PutRequest};
+/// use stentor_proto::storagepb::log_entry::Op;
+/// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+/// store.execute(Op::LeaseGrant(LeaseGrantRequest { id: 7, ttl: 60 }))?;
+/// store.put(PutRequest { key: "k".into(), lease: 7, ..Default::default() })?;
+/// let view = store.view();
+/// let lease = LeaseId::new(7).and_then(|id| view.leases().get(id));
+/// assert!(lease.is_some_and(|lease| lease.ttl_seconds == 60 && lease.keys.iter().eq(["k"])));
+/// # Ok::<(), stentor_mvcc::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
     /// How long it lives without being kept alive, in seconds.
@@ -39,7 +58,10 @@ pub struct Lease {
 /// store.execute(Op::LeaseGrant(LeaseGrantRequest { id: 7, ttl: 60 }))?;
 /// store.put(PutRequest { key: "k".into(), lease: 7, ..Default::default() })?;
 /// let view = store.view();
-/// assert_eq!(view.leases().of_key(b"k"), LeaseId::new(7));
+/// let leases = view.leases();
+/// assert_eq!((leases.len(), leases.of_key(b"k")), (1, LeaseId::new(7)));
+/// assert!(leases.iter().all(|(id, lease)| lease.keys.size() == 1 && leases.get(id) == Some(lease)));
+/// assert!(leases.attached().all(|(key, id)| key == "k" && id.get() == 7));
 /// # Ok::<(), stentor_mvcc::Error>(())
 /// ```
 #[derive(Clone, Debug, Default)]

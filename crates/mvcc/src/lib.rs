@@ -33,6 +33,8 @@
 mod change;
 mod record;
 
+mod observer;
+mod options;
 mod store;
 mod view;
 
@@ -58,6 +60,7 @@ mod meta;
 mod open;
 mod source;
 mod state;
+mod upkeep;
 
 pub use alarm::{Alarm, AlarmKind};
 pub use answer::{Answer, Outcome};
@@ -68,7 +71,9 @@ pub use error::Error;
 pub use group::SMALL_OVERWRITE_BYTES;
 pub use hash::KvHash;
 pub use lease::{Lease, LeaseId, Leases};
+pub use observer::{Commit, Observer};
+pub use options::{LogPosition, Options};
 pub use read::RangeResult;
 pub use record::{ChangeKind, Record, RecordError};
-pub use store::{Commit, LogPosition, Observer, Options, Store};
+pub use store::Store;
 pub use view::View;

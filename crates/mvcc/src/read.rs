@@ -13,6 +13,19 @@ use crate::source::Source;
 use crate::{ChangeId, Error};
 
 /// What a range read found.
+///
+/// ```
+/// use stentor_mvcc::{Store, engine::memory};
+/// use stentor_proto::etcdserverpb::{PutRequest, RangeRequest};
+/// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+/// for key in ["a", "b", "c"] {
+///     store.put(PutRequest { key: key.into(), ..Default::default() })?;
+/// }
+/// let two = RangeRequest { key: "a".into(), range_end: "z".into(), limit: 2, ..Default::default() };
+/// let found = store.view().range(&two)?;
+/// assert_eq!((found.kvs.len(), found.more, found.count, found.revision.get()), (2, true, 3, 4));
+/// # Ok::<(), stentor_mvcc::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RangeResult {
     /// The pairs, in the order asked for.

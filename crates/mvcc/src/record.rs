@@ -9,6 +9,13 @@ use stentor_proto::mvccpb::KeyValue;
 use crate::ChangeId;
 
 /// What a change did to its key.
+///
+/// ```
+/// use stentor_mvcc::{ChangeId, ChangeKind, Record};
+/// use stentor_proto::Revision;
+/// let id = ChangeId { revision: Revision::FIRST, sub: 0 };
+/// assert_eq!(Record::delete(id, 0, None, "k".into()).kind, ChangeKind::Delete);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ChangeKind {
     /// The key got a value.
@@ -28,7 +35,7 @@ pub enum ChangeKind {
 /// let id = ChangeId { revision: Revision::new(5).ok_or("negative")?, sub: 0 };
 /// let record = Record::delete(id, 1_700_000_000_000, None, "gone".into());
 /// assert_eq!(Record::decode(id, record.encode()).as_ref(), Ok(&record));
-/// assert!(record.is_delete() && record.key() == b"gone");
+/// assert!(record.is_delete() && record.key() == b"gone" && record.pair().is_ok());
 /// # Ok::<(), &str>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +54,13 @@ pub struct Record {
 }
 
 /// A record that cannot be read.
+///
+/// ```
+/// use stentor_mvcc::{ChangeId, Record, RecordError};
+/// use stentor_proto::Revision;
+/// let id = ChangeId { revision: Revision::FIRST, sub: 0 };
+/// assert_eq!(Record::decode(id, "".into()), Err(RecordError::Short));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
     /// The bytes end too early, or a length is beyond them.
@@ -67,11 +81,35 @@ const KEY_TAG: u8 = 0x0a;
 
 impl Record {
     /// A put of a whole pair; its mod_revision is `id.revision`.
+    ///
+    /// ```
+    /// use stentor_mvcc::{ChangeId, Record};
+    /// use stentor_proto::Revision;
+    /// use stentor_proto::mvccpb::KeyValue;
+    /// let id = ChangeId { revision: Revision::new(5).ok_or("negative")?, sub: 0 };
+    /// let pair = KeyValue { key: "k".into(), value: "v".into(), mod_revision: 5, ..Default::default() };
+    /// let record = Record::put(id, 1_700_000_000_000, None, &pair);
+    /// assert_eq!((record.pair(), record.key_bytes()), (Ok(pair), "k".into()));
+    /// // As the quota counts it: the pair, and the 12 bytes that it is stored under.
+    /// assert_eq!(record.logical_bytes(), record.encoded_pair().len() as u64 + 12);
+    /// # Ok::<(), &str>(())
+    /// ```
     pub fn put(id: ChangeId, time_unix_ms: u64, previous: Option<ChangeId>, pair: &KeyValue) -> Record {
         Record::build(id, ChangeKind::Put, time_unix_ms, previous, pair)
     }
 
     /// A delete of a key.
+    ///
+    /// ```
+    /// use stentor_mvcc::{ChangeId, Record};
+    /// use stentor_proto::Revision;
+    /// let id = ChangeId { revision: Revision::new(5).ok_or("negative")?, sub: 0 };
+    /// let put = ChangeId { revision: id.revision.previous(), sub: 0 };
+    /// let record = Record::delete(id, 1_700_000_000_000, Some(put), "k".into());
+    /// assert!(record.is_delete() && record.previous == Some(put));
+    /// assert_eq!(record.pair().map(|pair| (pair.key, pair.mod_revision)), Ok(("k".into(), 5)));
+    /// # Ok::<(), &str>(())
+    /// ```
     pub fn delete(id: ChangeId, time_unix_ms: u64, previous: Option<ChangeId>, key: Bytes) -> Record {
         let pair = KeyValue { key, mod_revision: id.revision.get(), ..KeyValue::default() };
         Record::build(id, ChangeKind::Delete, time_unix_ms, previous, &pair)
@@ -113,6 +151,16 @@ impl Record {
     }
 
     /// As it is stored, under [`ChangeId::to_bytes`].
+    ///
+    /// ```
+    /// use stentor_mvcc::{ChangeId, Record};
+    /// use stentor_proto::Revision;
+    /// let id = ChangeId { revision: Revision::new(5).ok_or("negative")?, sub: 0 };
+    /// let stored = Record::delete(id, 0, None, "k".into()).encode();
+    /// // Kind, time and previous change take a byte each here; the pair follows.
+    /// assert_eq!(stored[..3], [1, 0, 0]);
+    /// # Ok::<(), &str>(())
+    /// ```
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(self.pair.len() + 24);
         out.put_u8(match self.kind {
@@ -131,6 +179,16 @@ impl Record {
     }
 
     /// Reads what [`Record::encode`] wrote.
+    ///
+    /// ```
+    /// use stentor_mvcc::{ChangeId, Record, RecordError};
+    /// use stentor_proto::Revision;
+    /// let id = ChangeId { revision: Revision::new(5).ok_or("negative")?, sub: 0 };
+    /// let stored = Record::delete(id, 0, None, "k".into()).encode();
+    /// assert!(Record::decode(id, stored.clone())?.is_delete());
+    /// assert_eq!(Record::decode(id, stored.slice(..4)), Err(RecordError::Pair));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`RecordError`].

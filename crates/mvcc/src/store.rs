@@ -9,92 +9,18 @@ use stentor_proto::Revision;
 use stentor_proto::etcdserverpb::{
     DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse, TxnRequest, TxnResponse,
 };
-use stentor_proto::storagepb::{self, Identity, LogEntry, log_entry::Op};
+use stentor_proto::storagepb::{self, LogEntry, log_entry::Op};
 
 use crate::answer::{Answer, Outcome};
 use crate::compaction::Compactor;
-use crate::engine::{Batch, Durability, Engine, Family, Sizes};
+use crate::engine::{Batch, Durability, Engine, Family};
 use crate::group::Group;
 use crate::index_checkpoint::Last;
 use crate::key_index::KeyIndex;
+use crate::observer::{Commit, Observer};
+use crate::options::{LogPosition, Options};
 use crate::state::{Epoch, State};
-use crate::{Error, Record, View, check, meta, open};
-
-/// A place in the log that feeds the store.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct LogPosition {
-    /// The term it was proposed in.
-    pub term: u64,
-    /// Its number, from 1 on; 0 before the first.
-    pub index: u64,
-}
-
-/// How a store is run.
-#[derive(Clone)]
-pub struct Options {
-    /// Who answers for what was acknowledged.
-    pub durability: Durability,
-    /// Wall clock for [`Store::execute`] and its kin, milliseconds since 1970. Entries applied from a log
-    /// carry their own time.
-    pub wall_clock: fn() -> u64,
-    /// Most compares or operations of one branch of a transaction given to [`Store::txn`].
-    pub max_txn_ops: usize,
-}
-
-impl Default for Options {
-    /// Each write is on disk when it returns; the system's clock.
-    fn default() -> Options {
-        let wall_clock = || {
-            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-            now.map_or(0, |d| d.as_millis() as u64)
-        };
-        Options { durability: Durability::Synced, wall_clock, max_txn_ops: check::MAX_TXN_OPS }
-    }
-}
-
-/// What a group of log entries changed, as those who follow the store learn of it: after it is durable
-/// (or the log is) and published, in order, each exactly once.
-#[derive(Clone, Debug)]
-pub struct Commit {
-    /// The changes, in order; empty if no revision was made.
-    pub records: Arc<[Record]>,
-    /// The newest revision.
-    pub revision: Revision,
-    /// The revision below which history is gone.
-    pub compacted: Option<Revision>,
-}
-
-/// Someone who follows the store.
-///
-/// ```
-/// use std::sync::Arc;
-/// use std::sync::atomic::{AtomicUsize, Ordering};
-/// use stentor_mvcc::{Commit, Observer, Store, engine::memory};
-/// use stentor_proto::etcdserverpb::PutRequest;
-///
-/// #[derive(Default)]
-/// struct Counter(AtomicUsize);
-/// impl Observer for Counter {
-///     fn committed(&self, commit: &Commit) {
-///         self.0.fetch_add(commit.records.len(), Ordering::Relaxed);
-///     }
-/// }
-/// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
-/// let counter = Arc::new(Counter::default());
-/// store.observe(&counter);
-/// store.put(PutRequest { key: "k".into(), ..Default::default() })?;
-/// assert_eq!(counter.0.load(Ordering::Relaxed), 1);
-/// # Ok::<(), stentor_mvcc::Error>(())
-/// ```
-pub trait Observer: Send + Sync {
-    /// Called after each group, in order, by the thread that writes: it must not block, nor write to the
-    /// store.
-    fn committed(&self, commit: &Commit);
-
-    /// Called after those who wrote the group were answered, by the same thread: what may wait for them, such
-    /// as waking others who then want the processor too. It may be called when nothing was committed.
-    fn answered(&self) {}
-}
+use crate::{Error, View, check, meta, open};
 
 /// A multi-version key-value store.
 ///
@@ -149,6 +75,19 @@ struct Queued {
 impl Store {
     /// Opens the store that an engine holds, or begins one, at revision 1, on an empty engine.
     ///
+    /// ```
+    /// use stentor_mvcc::{Store, engine::memory};
+    /// use stentor_proto::etcdserverpb::PutRequest;
+    /// let disk = memory::Disk::new();
+    /// let store = Store::open(memory::MemoryEngine::open(&disk)?, Default::default())?;
+    /// assert_eq!(store.view().revision().get(), 1);
+    /// store.put(PutRequest { key: "k".into(), ..Default::default() })?;
+    /// drop(store);
+    /// let store = Store::open(memory::MemoryEngine::open(&disk)?, Default::default())?;
+    /// assert_eq!(store.view().revision().get(), 2);
+    /// # Ok::<(), stentor_mvcc::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Engine errors; records that can't be read or contradict each other.
     pub fn open(engine: impl Engine, options: Options) -> Result<Store, Error> {
@@ -156,6 +95,16 @@ impl Store {
     }
 
     /// As [`Store::open`], for an engine that others hold too.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use stentor_mvcc::engine::{Engine, memory};
+    /// use stentor_mvcc::Store;
+    /// let engine: Arc<dyn Engine> = Arc::new(memory::MemoryEngine::open(&memory::Disk::new())?);
+    /// let store = Store::open_shared(engine.clone(), Default::default())?;
+    /// assert_eq!(store.sizes()?, engine.sizes()?);
+    /// # Ok::<(), stentor_mvcc::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`Store::open`].
@@ -181,6 +130,21 @@ impl Store {
 
     /// From the next group on, `observer` is told of each until it is dropped. Returns the state that
     /// the first one told of follows upon.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use stentor_mvcc::{Commit, Observer, Store, engine::memory};
+    /// # struct Follower;
+    /// # impl Observer for Follower {
+    /// #     fn committed(&self, _: &Commit) {}
+    /// # }
+    /// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+    /// let follower = Arc::new(Follower);
+    /// let before = store.observe(&follower);
+    /// // The first commit that it is told of is the one of the revision after this.
+    /// assert_eq!(before.revision(), store.view().revision());
+    /// # Ok::<(), stentor_mvcc::Error>(())
+    /// ```
     pub fn observe(&self, observer: &Arc<impl Observer + 'static>) -> View {
         let _no_group_between = self.writer.lock();
         let observer: Weak<dyn Observer> = Arc::<_>::downgrade(observer) as Weak<dyn Observer>;
@@ -215,6 +179,17 @@ impl Store {
 
     /// As [`Store::apply`]; those who follow are told that the answers are out ([`Observer::answered`]) only
     /// after `answer` has returned, which must not write to the store.
+    ///
+    /// ```
+    /// use stentor_mvcc::{LogPosition, Store, engine::memory};
+    /// use stentor_proto::storagepb::LogEntry;
+    /// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+    /// let (sender, receiver) = std::sync::mpsc::channel();
+    /// let last = LogPosition { term: 1, index: 1 };
+    /// store.apply_and_answer(&[LogEntry::default()], last, |outcomes| sender.send(outcomes))?;
+    /// assert_eq!(receiver.recv()??.len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// `answer` is given those of [`Store::apply`].
@@ -298,6 +273,10 @@ impl Store {
         });
     }
 
+    pub(crate) fn engine(&self) -> Arc<dyn Engine> {
+        self.published.load().engine.clone()
+    }
+
     pub(crate) fn durability(&self) -> Durability {
         self.options.durability
     }
@@ -314,6 +293,18 @@ impl Store {
 
     /// Proposes one operation to the store itself, without a log outside. Callers at the same time share
     /// one batch and one sync.
+    ///
+    /// ```
+    /// use stentor_mvcc::{Answer, Store, engine::memory};
+    /// use stentor_proto::etcdserverpb::LeaseRevokeRequest;
+    /// use stentor_proto::storagepb::log_entry::Op;
+    /// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+    /// # let grant = stentor_proto::etcdserverpb::LeaseGrantRequest { id: 7, ttl: 60 };
+    /// # store.execute(Op::LeaseGrant(grant))?;
+    /// let answer = store.execute(Op::LeaseRevoke(LeaseRevokeRequest { id: 7 }))?;
+    /// assert!(matches!(answer, Answer::LeaseRevoke { deleted: 0, .. }));
+    /// # Ok::<(), stentor_mvcc::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Why it was refused, or what keeps the store from going on.
@@ -344,6 +335,16 @@ impl Store {
     }
 
     /// Writes one pair.
+    ///
+    /// ```
+    /// use stentor_mvcc::{Store, engine::memory};
+    /// use stentor_proto::etcdserverpb::PutRequest;
+    /// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+    /// let put = PutRequest { key: "k".into(), value: "1".into(), prev_kv: true, ..Default::default() };
+    /// assert_eq!(store.put(put.clone())?.prev_kv, None);
+    /// assert_eq!(store.put(put)?.prev_kv.map(|pair| pair.value), Some("1".into()));
+    /// # Ok::<(), stentor_mvcc::Error>(())
+    /// ```
     ///
     /// # Errors
     /// What [`crate::check::put`] finds, a lease that is not there, an ignoring put of a key that is
@@ -437,59 +438,21 @@ impl Store {
         }
     }
 
-    /// Who the store belongs to, if that was ever said.
-    ///
-    /// # Errors
-    /// Engine errors.
-    pub fn identity(&self) -> Result<Option<Identity>, Error> {
-        meta::identity(&*self.published.load().engine)
-    }
-
-    /// Says who the store belongs to.
-    ///
-    /// # Errors
-    /// Engine errors.
-    pub fn set_identity(&self, identity: &Identity) -> Result<(), Error> {
-        let mut batch = Batch::default();
-        batch.put(Family::Meta, meta::IDENTITY, identity.encode_to_vec());
-        Ok(self.published.load().engine.write(batch, Durability::Synced)?)
-    }
-
-    /// What the store takes on disk.
-    ///
-    /// # Errors
-    /// Engine errors.
-    pub fn sizes(&self) -> Result<Sizes, Error> {
-        Ok(self.published.load().engine.sizes()?)
-    }
-
-    /// Everything applied so far survives a crash of the machine when this returns.
-    ///
-    /// # Errors
-    /// Engine errors.
-    pub fn flush(&self) -> Result<(), Error> {
-        Ok(self.published.load().engine.flush()?)
-    }
-
-    /// Ends long work of the engine soon and unfinished, before the process ends. Nothing may be written
-    /// after it.
-    pub fn interrupt(&self) {
-        self.published.load().engine.interrupt();
-    }
-
-    /// Gives the space of everything deleted back to the system: etcd's defragmentation. Reads and
-    /// writes go on meanwhile.
-    ///
-    /// # Errors
-    /// Engine errors.
-    pub fn defragment(&self) -> Result<(), Error> {
-        let engine = self.published.load().engine.clone();
-        engine.reclaim(Family::History, None)?;
-        Ok(engine.reclaim(Family::Meta, None)?)
-    }
-
     /// Puts the content of another engine in the place of this one, as a snapshot from another member
     /// does. Views taken before go on with the old one; later ones, and whoever follows, see the new.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use stentor_mvcc::{Store, engine::memory};
+    /// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+    /// # let disk = memory::Disk::new();
+    /// # Store::open(memory::MemoryEngine::open(&disk)?, Default::default())?
+    /// #     .put(stentor_proto::etcdserverpb::PutRequest { key: "k".into(), ..Default::default() })?;
+    /// // The disk of another store, which has a key.
+    /// store.replace(Arc::new(memory::MemoryEngine::open(&disk)?))?;
+    /// assert_eq!((store.view().keys(), store.view().revision().get()), (1, 2));
+    /// # Ok::<(), stentor_mvcc::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`Store::open`]; the store stays as it was.

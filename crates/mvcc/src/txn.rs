@@ -39,6 +39,19 @@ pub fn is_read_only(request: &TxnRequest) -> bool {
 /// Whether a read-only transaction may be served from this member's own state: it has ranges, and all
 /// are serializable. (etcd takes one without any operation for serializable too, so that its compares
 /// may be stale; ours reads the newest.)
+///
+/// ```
+/// use stentor_mvcc::txn::is_serializable;
+/// use stentor_proto::etcdserverpb::request_op::Request;
+/// use stentor_proto::etcdserverpb::{RangeRequest, RequestOp, TxnRequest};
+/// let read = |serializable| {
+///     let range = RangeRequest { key: "k".into(), serializable, ..Default::default() };
+///     RequestOp { request: Some(Request::RequestRange(range)) }
+/// };
+/// let txn = |success| TxnRequest { success, ..Default::default() };
+/// assert!(is_serializable(&txn(vec![read(true)])));
+/// assert!(!is_serializable(&txn(vec![read(true), read(false)])));
+/// ```
 pub fn is_serializable(request: &TxnRequest) -> bool {
     let serializable = |op: &RequestOp| matches!(&op.request, Some(Request::RequestRange(r)) if r.serializable);
     let mut ops = request.success.iter().chain(&request.failure).peekable();

@@ -16,6 +16,19 @@ use crate::{ChangeId, Error, LogPosition, txn};
 
 /// The store at one moment. It stays as it is however the store goes on, and takes no lock; while it is
 /// held, compaction keeps what it can read, so hold it for a request, not for a connection.
+///
+/// ```
+/// use stentor_mvcc::{Store, engine::memory};
+/// use stentor_proto::etcdserverpb::PutRequest;
+/// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+/// store.put(PutRequest { key: "k".into(), ..Default::default() })?;
+/// let view = store.view();
+/// store.put(PutRequest { key: "later".into(), ..Default::default() })?;
+/// assert_eq!((view.revision().get(), view.compacted(), view.keys()), (2, None, 1));
+/// assert_eq!((view.applied().index, store.view().applied().index), (1, 2));
+/// assert!(view.leases().is_empty() && view.all_alarms().next().is_none());
+/// # Ok::<(), stentor_mvcc::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct View {
     state: Arc<State>,
@@ -47,6 +60,17 @@ impl View {
     }
 
     /// Bytes of keys and values kept in history, older revisions included.
+    ///
+    /// ```
+    /// use stentor_mvcc::{Store, engine::memory};
+    /// use stentor_proto::etcdserverpb::PutRequest;
+    /// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+    /// store.put(PutRequest { key: "k".into(), ..Default::default() })?;
+    /// let one = store.view().logical_bytes();
+    /// store.put(PutRequest { key: "k".into(), value: vec![0; 1000].into(), ..Default::default() })?;
+    /// assert!(store.view().logical_bytes() > one + 1000);
+    /// # Ok::<(), stentor_mvcc::Error>(())
+    /// ```
     pub fn logical_bytes(&self) -> u64 {
         self.state.logical_bytes
     }
@@ -55,6 +79,20 @@ impl View {
     /// previous pairs that a watch from there owes, and goes with the next compaction. This is what the space
     /// quota counts: else a store whose every key was deleted at the compacted revision could stay full,
     /// with nothing left to delete.
+    ///
+    /// ```
+    /// use stentor_mvcc::{Store, engine::memory};
+    /// use stentor_proto::etcdserverpb::{DeleteRangeRequest, PutRequest};
+    /// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+    /// store.put(PutRequest { key: "k".into(), value: vec![0; 1000].into(), ..Default::default() })?;
+    /// store.delete_range(DeleteRangeRequest { key: "k".into(), ..Default::default() })?;
+    /// store.compact(store.view().revision())?;
+    /// store.finish_compactions()?;
+    /// // The value is kept for watches from the compacted revision, and not counted.
+    /// let view = store.view();
+    /// assert!(view.logical_bytes() > 1000 && view.used_bytes() < 100);
+    /// # Ok::<(), stentor_mvcc::Error>(())
+    /// ```
     pub fn used_bytes(&self) -> u64 {
         self.state.logical_bytes.saturating_sub(self.state.owed_bytes)
     }
@@ -65,11 +103,34 @@ impl View {
     }
 
     /// How many keys of a range there are at the newest revision, in O(log n).
+    ///
+    /// ```
+    /// use stentor_mvcc::{Store, engine::memory};
+    /// use stentor_proto::KeyRange;
+    /// use stentor_proto::etcdserverpb::PutRequest;
+    /// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+    /// for key in ["/a/1", "/a/2", "/b"] {
+    ///     store.put(PutRequest { key: key.into(), ..Default::default() })?;
+    /// }
+    /// assert_eq!(store.view().count(&KeyRange::prefix("/a/")), 2);
+    /// # Ok::<(), stentor_mvcc::Error>(())
+    /// ```
     pub fn count(&self, range: &KeyRange) -> u64 {
         self.state.index.count(range, self.state.revision)
     }
 
     /// The key index: every key with its changes.
+    ///
+    /// ```
+    /// use stentor_mvcc::{Store, engine::memory};
+    /// use stentor_proto::etcdserverpb::PutRequest;
+    /// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+    /// store.put(PutRequest { key: "k".into(), ..Default::default() })?;
+    /// let view = store.view();
+    /// let found = view.index().get(b"k", view.revision());
+    /// assert_eq!(found.map(|found| found.change.revision), Some(view.revision()));
+    /// # Ok::<(), stentor_mvcc::Error>(())
+    /// ```
     pub fn index(&self) -> &IndexView {
         &self.state.index
     }
@@ -80,6 +141,19 @@ impl View {
     }
 
     /// The alarms that a request asks for.
+    ///
+    /// ```
+    /// use stentor_mvcc::{AlarmKind, Store, engine::memory};
+    /// use stentor_proto::etcdserverpb::{AlarmRequest, AlarmType, alarm_request::AlarmAction};
+    /// use stentor_proto::storagepb::log_entry::Op;
+    /// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+    /// let (action, alarm) = (AlarmAction::Activate.into(), AlarmType::Corrupt.into());
+    /// store.execute(Op::Alarm(AlarmRequest { action, member_id: 1, alarm }))?;
+    /// // With nothing named it asks for all.
+    /// let all = store.view().alarms(&AlarmRequest::default());
+    /// assert!(all.iter().map(|alarm| alarm.kind).eq([AlarmKind::Corrupt]));
+    /// # Ok::<(), stentor_mvcc::Error>(())
+    /// ```
     pub fn alarms(&self, request: &stentor_proto::etcdserverpb::AlarmRequest) -> Vec<Alarm> {
         alarm::select(&self.state.alarms, request)
     }
@@ -111,6 +185,19 @@ impl View {
     }
 
     /// Runs a transaction that only reads ([`crate::txn::is_read_only`]).
+    ///
+    /// ```
+    /// use stentor_mvcc::{Store, engine::memory};
+    /// use stentor_proto::etcdserverpb::request_op::Request;
+    /// use stentor_proto::etcdserverpb::{PutRequest, RangeRequest, RequestOp, TxnRequest};
+    /// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+    /// store.put(PutRequest { key: "k".into(), ..Default::default() })?;
+    /// let range = RangeRequest { key: "k".into(), ..Default::default() };
+    /// let success = vec![RequestOp { request: Some(Request::RequestRange(range)) }];
+    /// let answer = store.view().txn(&TxnRequest { success, ..Default::default() })?;
+    /// assert!(answer.succeeded && answer.responses.len() == 1);
+    /// # Ok::<(), stentor_mvcc::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As for a range; one failing range fails the transaction.

@@ -1,6 +1,15 @@
 /// What can go wrong in an engine. Each says what to do about it.
 ///
 /// It can be cloned, so that all writes of a group can be given the same one.
+///
+/// ```
+/// use stentor_mvcc::engine::{EngineError, memory};
+/// let disk = memory::Disk::new();
+/// let _in_use = memory::MemoryEngine::open(&disk)?;
+/// let refused = memory::MemoryEngine::open(&disk).err();
+/// assert!(matches!(refused, Some(EngineError::Locked(_))));
+/// # Ok::<(), EngineError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineError {

@@ -17,6 +17,17 @@ use super::{Batch, BlobWriter, Durability, Engine, EngineError, Entry, Family, O
 const SCAN_CHUNK: usize = 128;
 
 /// How a simulated disk fails.
+///
+/// ```
+/// use stentor_mvcc::engine::memory::{Disk, Fault, MemoryEngine};
+/// use stentor_mvcc::engine::{Batch, Durability, Engine, EngineError};
+/// let disk = Disk::new();
+/// let engine = MemoryEngine::open(&disk)?;
+/// disk.fail_next_write(Fault::Full);
+/// let failed = engine.write(Batch::default(), Durability::Synced);
+/// assert!(matches!(failed, Err(EngineError::Full(_))));
+/// # Ok::<(), EngineError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// No space is left.
@@ -138,6 +149,16 @@ impl Disk {
 
     /// The host loses power: what was not synced is gone. An engine that is open is dead from here on,
     /// and the disk can be opened anew.
+    ///
+    /// ```
+    /// use stentor_mvcc::engine::{Batch, Durability, Engine, EngineError, memory};
+    /// let disk = memory::Disk::new();
+    /// let engine = memory::MemoryEngine::open(&disk)?;
+    /// disk.crash();
+    /// assert!(matches!(engine.write(Batch::default(), Durability::Synced), Err(EngineError::Failed(_))));
+    /// assert!(memory::MemoryEngine::open(&disk).is_ok());
+    /// # Ok::<(), EngineError>(())
+    /// ```
     pub fn crash(&self) {
         let mut writing = self.inner.writing.lock();
         self.inner.crashes.fetch_add(1, Ordering::SeqCst);
@@ -148,12 +169,39 @@ impl Disk {
     /// Makes all that was written so far durable, as a system does at moments of its own choosing.
     /// No sync is counted and no fault is met. Called between buffered writes, it lets a crash keep any
     /// number of them.
+    ///
+    /// ```
+    /// use stentor_mvcc::engine::{Batch, Durability, Engine, Family, Read, memory};
+    /// let disk = memory::Disk::new();
+    /// let engine = memory::MemoryEngine::open(&disk)?;
+    /// let mut batch = Batch::default();
+    /// batch.put(Family::Meta, "a", "1");
+    /// engine.write(batch, Durability::Buffered)?;
+    /// disk.write_back();
+    /// disk.crash();
+    /// let engine = memory::MemoryEngine::open(&disk)?;
+    /// assert!(engine.get(Family::Meta, b"a")?.is_some());
+    /// assert_eq!((disk.writes(), disk.syncs()), (1, 0));
+    /// # Ok::<(), stentor_mvcc::engine::EngineError>(())
+    /// ```
     pub fn write_back(&self) {
         let mut writing = self.inner.writing.lock();
         writing.durable = self.inner.current.load_full();
     }
 
     /// The next write fails, and nothing of it is stored.
+    ///
+    /// ```
+    /// use stentor_mvcc::engine::{Batch, Durability, Engine, EngineError, memory};
+    /// let disk = memory::Disk::new();
+    /// let engine = memory::MemoryEngine::open(&disk)?;
+    /// disk.fail_next_write(memory::Fault::Io);
+    /// let write = || engine.write(Batch::default(), Durability::Buffered);
+    /// assert!(matches!(write(), Err(EngineError::Io(_))));
+    /// // The fault is gone, but the engine writes no more.
+    /// assert!(matches!(write(), Err(EngineError::Failed(_))));
+    /// # Ok::<(), EngineError>(())
+    /// ```
     pub fn fail_next_write(&self, fault: Fault) {
         self.inner.writing.lock().write_fault = Some(fault);
     }
@@ -161,23 +209,71 @@ impl Disk {
     /// The next sync fails, be it by [`Engine::sync`], [`Engine::flush`], a synced write or the opening
     /// of a disk with unsynced data. A synced write that fails so is seen by readers, and by the next
     /// engine unless the disk crashes first.
+    ///
+    /// ```
+    /// use stentor_mvcc::engine::{Batch, Durability, Engine, EngineError, Family, Read, memory};
+    /// let disk = memory::Disk::new();
+    /// let engine = memory::MemoryEngine::open(&disk)?;
+    /// let mut batch = Batch::default();
+    /// batch.put(Family::Meta, "a", "1");
+    /// disk.fail_next_sync(memory::Fault::Io);
+    /// assert!(matches!(engine.write(batch, Durability::Synced), Err(EngineError::Io(_))));
+    /// // It was written, only not synced.
+    /// assert!(engine.get(Family::Meta, b"a")?.is_some());
+    /// # Ok::<(), EngineError>(())
+    /// ```
     pub fn fail_next_sync(&self, fault: Fault) {
         self.inner.writing.lock().sync_fault = Some(fault);
     }
 
     /// From now on, reading this key, or scanning across it, finds its value damaged.
+    ///
+    /// ```
+    /// use stentor_mvcc::engine::{EngineError, Family, Read, memory};
+    /// let disk = memory::Disk::new();
+    /// let engine = memory::MemoryEngine::open(&disk)?;
+    /// disk.damage(Family::Meta, b"a");
+    /// assert!(matches!(engine.get(Family::Meta, b"a"), Err(EngineError::Corrupt(_))));
+    /// disk.repair();
+    /// assert_eq!(engine.get(Family::Meta, b"a"), Ok(None));
+    /// # Ok::<(), EngineError>(())
+    /// ```
     pub fn damage(&self, family: Family, key: &[u8]) {
         self.inner.damaged.write().insert((family, Bytes::copy_from_slice(key)));
         self.inner.any_damaged.store(true, Ordering::Release);
     }
 
     /// Undoes every [`Disk::damage`].
+    ///
+    /// ```
+    /// use stentor_mvcc::engine::{Batch, Durability, Engine, Family, Read, memory};
+    /// let disk = memory::Disk::new();
+    /// let engine = memory::MemoryEngine::open(&disk)?;
+    /// disk.damage(Family::Meta, b"a");
+    /// assert!(engine.get(Family::Meta, b"a").is_err());
+    /// disk.repair();
+    /// // Reads are well again; writes only with an engine that has not seen the damage.
+    /// assert!(engine.write(Batch::default(), Durability::Synced).is_err());
+    /// drop(engine);
+    /// assert!(memory::MemoryEngine::open(&disk)?.write(Batch::default(), Durability::Synced).is_ok());
+    /// # Ok::<(), stentor_mvcc::engine::EngineError>(())
+    /// ```
     pub fn repair(&self) {
         self.inner.damaged.write().clear();
         self.inner.any_damaged.store(false, Ordering::Release);
     }
 
     /// How many batches were written since the disk was made.
+    ///
+    /// ```
+    /// use stentor_mvcc::engine::{Batch, Durability, Engine, memory};
+    /// let disk = memory::Disk::new();
+    /// let engine = memory::MemoryEngine::open(&disk)?;
+    /// engine.write(Batch::default(), Durability::Buffered)?;
+    /// engine.write(Batch::default(), Durability::Synced)?;
+    /// assert_eq!((disk.writes(), disk.syncs()), (2, 1));
+    /// # Ok::<(), stentor_mvcc::engine::EngineError>(())
+    /// ```
     pub fn writes(&self) -> u64 {
         self.inner.writes.load(Ordering::SeqCst)
     }
@@ -226,6 +322,19 @@ impl Inner {
 /// A view costs nothing and neither blocks nor is blocked by writes. No threads are started, and two
 /// runs with the same calls behave the same. As with the durable engine, what it finds when it is opened
 /// is durable: dropping it and opening the disk again keeps unsynced writes, a crash does not.
+///
+/// ```
+/// use stentor_mvcc::engine::{Batch, Durability, Engine, Family, Read, memory};
+/// let engine = memory::MemoryEngine::open(&memory::Disk::new())?;
+/// let mut batch = Batch::default();
+/// batch.put(Family::Meta, "a", "1");
+/// engine.write(batch, Durability::Buffered)?;
+/// let disk = engine.disk().clone();
+/// drop(engine);
+/// let again = memory::MemoryEngine::open(&disk)?;
+/// assert_eq!(again.get(Family::Meta, b"a")?, Some("1".into()));
+/// # Ok::<(), stentor_mvcc::engine::EngineError>(())
+/// ```
 pub struct MemoryEngine {
     disk: Disk,
     /// Of the disk when this was opened.

@@ -36,6 +36,11 @@ pub struct Builder {
 }
 
 /// Keys handed to a [`Builder`] are not what an index can hold: their source is damaged.
+///
+/// ```
+/// use stentor_mvcc::key_index::{BuildError, Builder};
+/// assert_eq!(Builder::new().push(b"a", &[], None), Err(BuildError::ChangeOrder));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BuildError {
     /// A key is not above the one before it.
@@ -77,6 +82,21 @@ impl Builder {
     /// Adds a key above all before it with its changes, newest first, and the generation of the newest
     /// unless that is a tombstone.
     ///
+    /// ```
+    /// use stentor_mvcc::key_index::{BuildError, Builder, Generation, KeyChange};
+    /// # use stentor_mvcc::ChangeId;
+    /// # use stentor_proto::Revision;
+    /// # let at = |revision| ChangeId { revision: Revision::new(revision).unwrap(), sub: 0 };
+    /// let put = [KeyChange { id: at(7), tombstone: false }];
+    /// let generation = Some(Generation { create: at(7).revision, version: 1 });
+    /// let mut builder = Builder::new();
+    /// builder.push(b"b", &put, generation)?;
+    /// assert_eq!(builder.push(b"a", &put, generation), Err(BuildError::KeyOrder));
+    /// // A live key has a generation.
+    /// assert_eq!(builder.push(b"c", &put, None), Err(BuildError::Generation));
+    /// # Ok::<(), BuildError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`BuildError`]; the builder is as it was before.
     pub fn push(
@@ -113,6 +133,20 @@ impl Builder {
     }
 
     /// The index of all keys added.
+    ///
+    /// ```
+    /// use stentor_mvcc::key_index::{Builder, Generation, KeyChange};
+    /// # use stentor_mvcc::ChangeId;
+    /// # use stentor_proto::Revision;
+    /// # let at = |revision| ChangeId { revision: Revision::new(revision).unwrap(), sub: 0 };
+    /// let mut builder = Builder::new();
+    /// builder.push(b"a", &[KeyChange { id: at(7), tombstone: true }], None)?;
+    /// let mut index = builder.finish();
+    /// // It goes on as any other.
+    /// index.put(b"a", at(8));
+    /// assert_eq!((index.keys(), index.live_keys()), (1, 1));
+    /// # Ok::<(), stentor_mvcc::key_index::BuildError>(())
+    /// ```
     pub fn finish(mut self) -> KeyIndex {
         self.end_leaf();
         let mut nodes = self.leaves;

@@ -40,6 +40,17 @@ pub struct KeyIndex {
 }
 
 /// What a put made of a key.
+///
+/// ```
+/// use stentor_mvcc::key_index::{KeyIndex, Placed};
+/// # use stentor_mvcc::ChangeId;
+/// # use stentor_proto::Revision;
+/// # let at = |revision| ChangeId { revision: Revision::new(revision).unwrap(), sub: 0 };
+/// let mut index = KeyIndex::new();
+/// index.put(b"a", at(2));
+/// let placed = Placed { create: at(2).revision, version: 2, previous: Some(at(2)) };
+/// assert_eq!(index.put(b"a", at(3)), placed);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Placed {
     /// The revision at which the key came to life: that of the put, if it was not live.
@@ -82,6 +93,19 @@ impl KeyIndex {
     }
 
     /// Notes a put at `at`, which must be above all earlier changes of the index. O(log n).
+    ///
+    /// ```
+    /// use stentor_mvcc::key_index::KeyIndex;
+    /// # use stentor_mvcc::ChangeId;
+    /// # use stentor_proto::Revision;
+    /// # let at = |revision| ChangeId { revision: Revision::new(revision).unwrap(), sub: 0 };
+    /// let mut index = KeyIndex::new();
+    /// assert_eq!(index.put(b"a", at(2)).version, 1);
+    /// index.delete(b"a", at(3));
+    /// // It lives anew, after its tombstone.
+    /// let placed = index.put(b"a", at(4));
+    /// assert_eq!((placed.version, placed.create, placed.previous), (1, at(4).revision, Some(at(3))));
+    /// ```
     pub fn put(&mut self, key: &[u8], at: ChangeId) -> Placed {
         let changed = self.change(key, at, Edit::Put);
         let Generation { create, version } = changed.after.unwrap_or(Generation { create: at.revision, version: 1 });
@@ -90,6 +114,18 @@ impl KeyIndex {
 
     /// Notes a tombstone at `at`, which must be above all earlier changes of the index, and returns what
     /// was live before. `None`, and nothing has changed, if the key is not live. O(log n).
+    ///
+    /// ```
+    /// use stentor_mvcc::key_index::KeyIndex;
+    /// # use stentor_mvcc::ChangeId;
+    /// # use stentor_proto::Revision;
+    /// # let at = |revision| ChangeId { revision: Revision::new(revision).unwrap(), sub: 0 };
+    /// let mut index = KeyIndex::new();
+    /// index.put(b"a", at(2));
+    /// assert_eq!(index.delete(b"a", at(3)).map(|was| was.change), Some(at(2)));
+    /// // Nothing is left to delete.
+    /// assert_eq!(index.delete(b"a", at(4)), None);
+    /// ```
     pub fn delete(&mut self, key: &[u8], at: ChangeId) -> Option<Newest> {
         let before = self.view.entry(key)?.live()?;
         self.change(key, at, Edit::Set(None));
@@ -100,6 +136,19 @@ impl KeyIndex {
     /// generation, or a tombstone, even of a key that is not known or not live because the changes before
     /// it are compacted. `at` must be above all earlier changes of the index. Returns the change of the
     /// key before.
+    ///
+    /// ```
+    /// use stentor_mvcc::key_index::{Generation, KeyIndex};
+    /// # use stentor_mvcc::ChangeId;
+    /// # use stentor_proto::Revision;
+    /// # let at = |revision| ChangeId { revision: Revision::new(revision).unwrap(), sub: 0 };
+    /// let mut index = KeyIndex::new();
+    /// // The fourth put of a key whose first three are compacted.
+    /// let generation = Generation { create: at(2).revision, version: 4 };
+    /// assert_eq!(index.replay(b"a", at(9), Some(generation)), None);
+    /// // Its tombstone.
+    /// assert_eq!(index.replay(b"a", at(10), None), Some(at(9)));
+    /// ```
     pub fn replay(&mut self, key: &[u8], at: ChangeId, generation: Option<Generation>) -> Option<ChangeId> {
         self.change(key, at, Edit::Set(generation)).before.map(|(change, _)| change.id)
     }
@@ -111,6 +160,21 @@ impl KeyIndex {
     /// the index.
     ///
     /// Repeating it changes nothing, and costs O(log n).
+    ///
+    /// ```
+    /// use stentor_mvcc::key_index::KeyIndex;
+    /// # use stentor_mvcc::ChangeId;
+    /// # use stentor_proto::Revision;
+    /// # let at = |revision| ChangeId { revision: Revision::new(revision).unwrap(), sub: 0 };
+    /// let mut index = KeyIndex::new();
+    /// for revision in 2..=9 {
+    ///     index.put(b"a", at(revision));
+    /// }
+    /// index.compact_key(b"a", at(7).revision);
+    /// // What a read at 7 finds, and the value before it for a watch from there.
+    /// let left = index.entries().next().map(|entry| entry.changes().map(|change| change.id).collect());
+    /// assert_eq!(left, Some(vec![at(9), at(8), at(7), at(6)]));
+    /// ```
     pub fn compact_key(&mut self, key: &[u8], compact: Revision) {
         let Some(entry) = self.view.entry(key) else { return };
         let what = entry.compaction(compact);

@@ -35,6 +35,18 @@ pub use view::{Entries, IndexView, KeyEntry, Range};
 use crate::ChangeId;
 
 /// A change of a key, as far as the index keeps it.
+///
+/// ```
+/// use stentor_mvcc::key_index::{KeyChange, KeyIndex};
+/// # use stentor_mvcc::ChangeId;
+/// # use stentor_proto::Revision;
+/// # let at = |revision| ChangeId { revision: Revision::new(revision).unwrap(), sub: 0 };
+/// let mut index = KeyIndex::new();
+/// index.put(b"a", at(2));
+/// index.delete(b"a", at(3));
+/// let newest = index.change_at(b"a", at(9).revision);
+/// assert_eq!(newest, Some(KeyChange { id: at(3), tombstone: true }));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyChange {
     /// Which one.
@@ -44,6 +56,18 @@ pub struct KeyChange {
 }
 
 /// The life of a key from a put that found it absent until it is deleted.
+///
+/// ```
+/// use stentor_mvcc::key_index::{Generation, KeyIndex};
+/// # use stentor_mvcc::ChangeId;
+/// # use stentor_proto::Revision;
+/// # let at = |revision| ChangeId { revision: Revision::new(revision).unwrap(), sub: 0 };
+/// let mut index = KeyIndex::new();
+/// index.put(b"a", at(2));
+/// index.put(b"a", at(5));
+/// let found = index.get(b"a", at(5).revision).and_then(|found| found.newest);
+/// assert_eq!(found, Some(Generation { create: at(2).revision, version: 2 }));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Generation {
     /// The revision at which it began.
@@ -53,6 +77,18 @@ pub struct Generation {
 }
 
 /// The newest change of a live key.
+///
+/// ```
+/// use stentor_mvcc::key_index::{KeyIndex, Newest};
+/// # use stentor_mvcc::ChangeId;
+/// # use stentor_proto::Revision;
+/// # let at = |revision| ChangeId { revision: Revision::new(revision).unwrap(), sub: 0 };
+/// let mut index = KeyIndex::new();
+/// index.put(b"a", at(2));
+/// index.put(b"a", at(5));
+/// let was = Newest { change: at(5), create: at(2).revision, version: 2 };
+/// assert_eq!(index.delete(b"a", at(6)), Some(was));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Newest {
     /// Which one.
@@ -64,6 +100,19 @@ pub struct Newest {
 }
 
 /// What a read finds under a key.
+///
+/// ```
+/// use stentor_mvcc::key_index::{Found, Generation, KeyIndex};
+/// # use stentor_mvcc::ChangeId;
+/// # use stentor_proto::Revision;
+/// # let at = |revision| ChangeId { revision: Revision::new(revision).unwrap(), sub: 0 };
+/// let mut index = KeyIndex::new();
+/// index.put(b"a", at(2));
+/// index.put(b"a", at(5));
+/// let newest = Some(Generation { create: at(2).revision, version: 2 });
+/// assert_eq!(index.get(b"a", at(5).revision), Some(Found { change: at(5), newest }));
+/// assert_eq!(index.get(b"a", at(4).revision), Some(Found { change: at(2), newest: None }));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Found {
     /// The put that set its value.

@@ -22,6 +22,15 @@ pub use reader::SnapshotReader;
 pub use restore::{RestoreOptions, Restored, restore};
 
 /// Why a snapshot was not restored. What the engine then holds is no store, and is refused as such.
+///
+/// ```
+/// use stentor_mvcc::engine::memory;
+/// use stentor_mvcc::snapshot::{RestoreError, RestoreOptions, restore};
+/// # let engine = memory::MemoryEngine::open(&memory::Disk::new())?;
+/// let refused = restore(&mut &[0; 512][..], &engine, &RestoreOptions::default());
+/// assert!(matches!(refused, Err(RestoreError::Header(_))));
+/// # Ok::<(), stentor_mvcc::engine::EngineError>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RestoreError {

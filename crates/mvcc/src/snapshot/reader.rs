@@ -52,6 +52,14 @@ impl Store {
     /// Begins a snapshot of the store as it is now. It looks at all of history once to learn the size of
     /// what is to come. `server_version` says who made it.
     ///
+    /// ```
+    /// use stentor_mvcc::{Store, engine::memory};
+    /// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+    /// let snapshot = store.snapshot("example 1.0")?;
+    /// assert_eq!((snapshot.header().revision, snapshot.header().compacted_revision), (1, -1));
+    /// # Ok::<(), stentor_mvcc::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Engine errors.
     pub fn snapshot(&self, server_version: &str) -> Result<SnapshotReader, Error> {
@@ -86,6 +94,19 @@ impl SnapshotReader {
     }
 
     /// The next `max` bytes, fewer only at the end; `None` after it.
+    ///
+    /// ```
+    /// use stentor_mvcc::{Store, engine::memory};
+    /// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+    /// let mut snapshot = store.snapshot("example 1.0")?;
+    /// let mut left = snapshot.total_len();
+    /// while let Some(chunk) = snapshot.next_chunk(100)? {
+    ///     left -= chunk.len() as u64;
+    ///     assert!(chunk.len() == 100 || left == 0);
+    /// }
+    /// assert_eq!(left, 0);
+    /// # Ok::<(), stentor_mvcc::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Engine errors.

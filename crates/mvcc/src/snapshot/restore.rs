@@ -13,6 +13,24 @@ use crate::engine::{Batch, Durability, Engine, Family};
 use crate::{ChangeId, LogPosition, Record, meta};
 
 /// How a snapshot is restored.
+///
+/// ```
+/// use stentor_mvcc::snapshot::{RestoreOptions, restore};
+/// use stentor_mvcc::{Store, engine::memory};
+/// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+/// # let mut snapshot = store.snapshot("example 1.0")?;
+/// # let mut bytes = Vec::new();
+/// # while let Some(chunk) = snapshot.next_chunk(32 << 10)? {
+/// #     bytes.extend_from_slice(&chunk);
+/// # }
+/// # let engine = memory::MemoryEngine::open(&memory::Disk::new())?;
+/// // Go on at a revision that no client has seen.
+/// let options = RestoreOptions { bump_revision: 1000, mark_compacted: true, ..Default::default() };
+/// restore(&mut &bytes[..], &engine, &options)?;
+/// let view = Store::open(engine, Default::default())?.view();
+/// assert_eq!((view.revision().get(), view.compacted()), (1001, Some(view.revision())));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RestoreOptions {
     /// The stream ends with its SHA-256 ([`Trailer`]): verify it.
@@ -29,6 +47,23 @@ pub struct RestoreOptions {
 }
 
 /// What was restored.
+///
+/// ```
+/// use stentor_mvcc::snapshot::{RestoreOptions, restore};
+/// use stentor_mvcc::{Store, engine::memory};
+/// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+/// # let mut snapshot = store.snapshot("example 1.0")?;
+/// # let mut bytes = Vec::new();
+/// # while let Some(chunk) = snapshot.next_chunk(32 << 10)? {
+/// #     bytes.extend_from_slice(&chunk);
+/// # }
+/// # let engine = memory::MemoryEngine::open(&memory::Disk::new())?;
+/// let options = RestoreOptions { bump_revision: 1000, ..Default::default() };
+/// let restored = restore(&mut &bytes[..], &engine, &options)?;
+/// assert_eq!((restored.header.revision, restored.revision), (1, 1001));
+/// assert_eq!(restored.header.server_version, "example 1.0");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Restored {
     /// The snapshot's head.
@@ -39,6 +74,24 @@ pub struct Restored {
 
 /// Fills an empty engine from a snapshot. The records that make it a store are written last and together,
 /// so what an interruption leaves is refused by [`Store::open`](crate::Store::open).
+///
+/// ```
+/// use stentor_mvcc::snapshot::{RestoreOptions, Trailer, restore};
+/// use stentor_mvcc::{Store, engine::memory};
+/// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+/// let mut snapshot = store.snapshot("example 1.0")?;
+/// let (mut bytes, mut trailer) = (Vec::new(), Trailer::default());
+/// while let Some(chunk) = snapshot.next_chunk(32 << 10)? {
+///     trailer.update(&chunk);
+///     bytes.extend_from_slice(&chunk);
+/// }
+/// bytes.extend_from_slice(&trailer.finish());
+///
+/// let engine = memory::MemoryEngine::open(&memory::Disk::new())?;
+/// restore(&mut &bytes[..], &engine, &RestoreOptions { trailer: true, ..Default::default() })?;
+/// assert_eq!(Store::open(engine, Default::default())?.view().revision().get(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// [`RestoreError`]; nothing of the engine is to be used then.

@@ -70,6 +70,17 @@ pub struct RocksDbEngine {
 impl RocksDbEngine {
     /// Opens a data directory, or makes a new one. All that it finds is durable.
     ///
+    /// ```
+    /// use stentor_mvcc::engine::EngineError;
+    /// use stentor_mvcc::engine::rocksdb::{Options, RocksDbEngine};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path();
+    /// let _in_use = RocksDbEngine::open(path, &Options::default())?;
+    /// let refused = RocksDbEngine::open(path, &Options::default()).err();
+    /// assert!(matches!(refused, Some(EngineError::Locked(_))));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`EngineError::Locked`] if it is open already, here or in another process; [`EngineError::TooNew`]
     /// and [`EngineError::Corrupt`] if it is not for this version to read.

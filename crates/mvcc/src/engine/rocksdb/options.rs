@@ -10,6 +10,12 @@ use super::super::Family;
 const L0_STOP: i32 = 36;
 
 /// What a user of the engine chooses.
+///
+/// ```
+/// use stentor_mvcc::engine::rocksdb::Options;
+/// let options = Options { block_cache_bytes: 256 << 20, ..Options::default() };
+/// assert!(options.write_ahead_log && options.memtable_bytes == 32 << 20);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Write a log of RocksDB's own, as must be when nothing else can replay what was written. Without
@@ -43,6 +49,12 @@ impl Default for Options {
 
 impl Options {
     /// For an outer log that owns durability: no log of RocksDB's own.
+    ///
+    /// ```
+    /// use stentor_mvcc::engine::rocksdb::Options;
+    /// let options = Options { max_open_tables: 4096, ..Options::replayed() };
+    /// assert!(!options.write_ahead_log);
+    /// ```
     pub fn replayed() -> Options {
         Options { write_ahead_log: false, ..Options::default() }
     }

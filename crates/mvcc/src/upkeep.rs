@@ -1,0 +1,113 @@
+//! What whoever runs a store does with its engine, beside reading and writing.
+
+use prost::Message;
+use stentor_proto::storagepb::Identity;
+
+use crate::engine::{Batch, Durability, Family, Sizes};
+use crate::{Error, Store, meta};
+
+impl Store {
+    /// Who the store belongs to, if that was ever said.
+    ///
+    /// # Errors
+    /// Engine errors.
+    pub fn identity(&self) -> Result<Option<Identity>, Error> {
+        meta::identity(&*self.engine())
+    }
+
+    /// Says who the store belongs to.
+    ///
+    /// ```
+    /// use stentor_mvcc::{Store, engine::memory};
+    /// use stentor_proto::storagepb::Identity;
+    /// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+    /// assert_eq!(store.identity()?, None);
+    /// store.set_identity(&Identity::default())?;
+    /// assert_eq!(store.identity()?, Some(Identity::default()));
+    /// # Ok::<(), stentor_mvcc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Engine errors.
+    pub fn set_identity(&self, identity: &Identity) -> Result<(), Error> {
+        let mut batch = Batch::default();
+        batch.put(Family::Meta, meta::IDENTITY, identity.encode_to_vec());
+        Ok(self.engine().write(batch, Durability::Synced)?)
+    }
+
+    /// What the store takes on disk.
+    ///
+    /// ```
+    /// use stentor_mvcc::{Store, engine::memory};
+    /// use stentor_proto::etcdserverpb::PutRequest;
+    /// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+    /// let before = store.sizes()?;
+    /// store.put(PutRequest { key: "k".into(), value: vec![0; 1000].into(), ..Default::default() })?;
+    /// assert!(store.sizes()?.total > before.total + 1000);
+    /// # Ok::<(), stentor_mvcc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Engine errors.
+    pub fn sizes(&self) -> Result<Sizes, Error> {
+        Ok(self.engine().sizes()?)
+    }
+
+    /// Everything applied so far survives a crash of the machine when this returns.
+    ///
+    /// ```
+    /// use stentor_mvcc::engine::{Durability, memory};
+    /// use stentor_mvcc::{Options, Store};
+    /// let disk = memory::Disk::new();
+    /// let options = Options { durability: Durability::Buffered, ..Default::default() };
+    /// let store = Store::open(memory::MemoryEngine::open(&disk)?, options)?;
+    /// # store.put(stentor_proto::etcdserverpb::PutRequest { key: "k".into(), ..Default::default() })?;
+    /// store.flush()?;
+    /// disk.crash();
+    /// let store = Store::open(memory::MemoryEngine::open(&disk)?, Default::default())?;
+    /// assert_eq!(store.view().revision().get(), 2);
+    /// # Ok::<(), stentor_mvcc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Engine errors.
+    pub fn flush(&self) -> Result<(), Error> {
+        Ok(self.engine().flush()?)
+    }
+
+    /// Ends long work of the engine soon and unfinished, before the process ends. Nothing may be written
+    /// after it.
+    ///
+    /// ```
+    /// use stentor_mvcc::{Store, engine::memory};
+    /// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+    /// store.flush()?;
+    /// // A defragmentation on another thread does not hold the end up.
+    /// store.interrupt();
+    /// # Ok::<(), stentor_mvcc::Error>(())
+    /// ```
+    pub fn interrupt(&self) {
+        self.engine().interrupt();
+    }
+
+    /// Gives the space of everything deleted back to the system: etcd's defragmentation. Reads and
+    /// writes go on meanwhile.
+    ///
+    /// ```
+    /// # use stentor_mvcc::{Store, engine::memory};
+    /// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+    /// let before = store.sizes()?;
+    /// store.finish_compactions()?;
+    /// store.defragment()?;
+    /// assert!(store.sizes()?.total <= before.total);
+    /// # Ok::<(), stentor_mvcc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Engine errors.
+    pub fn defragment(&self) -> Result<(), Error> {
+        let engine = self.engine();
+        engine.reclaim(Family::History, None)?;
+        Ok(engine.reclaim(Family::Meta, None)?)
+    }
+}
