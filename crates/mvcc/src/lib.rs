@@ -6,8 +6,8 @@
 //!
 //! What it is: an embeddable store on RocksDB (feature `rocksdb`) or in memory, with one writer at a time,
 //! readers that never wait, transactions, leases' key sets, compaction in the background, snapshots.
-//! What it is not: a server, a cache (the keys live in memory, at about 120 bytes each beside their own
-//! length; values do not), a store for values above a few MiB, or a place for more than some tens of
+//! What it is not: a server, a cache (the keys live in memory, values do not: about 100 bytes for a key of
+//! 42 bytes, the key included), a store for values above a few MiB, or a place for more than some tens of
 //! millions of keys.
 //!
 //! ```
