@@ -145,13 +145,18 @@ impl Stream {
         }
     }
 
-    /// Waits until a watcher has `count` events, or the deadline passes.
+    /// Waits until a watcher has so many events of a revision, or one of a later revision, or the deadline
+    /// passes.
     ///
     /// # Errors
     /// When the stream ends.
-    pub async fn await_events(&mut self, watch_id: i64, count: usize) -> Result<()> {
+    pub async fn await_events(&mut self, watch_id: i64, revision: i64, count: usize) -> Result<()> {
+        let has_come = |events: &Vec<Event>| {
+            let newest = events.iter().rev().take_while(|event| revision_of(event) == revision).count();
+            last_revision(events) > revision || newest >= count
+        };
         let deadline = Instant::now() + PATIENCE;
-        while self.live.get(&watch_id).is_some_and(|events| events.len() < count) {
+        while self.live.get(&watch_id).is_some_and(|events| !has_come(events)) {
             if Instant::now() >= deadline {
                 return Ok(());
             }

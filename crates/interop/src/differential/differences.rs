@@ -363,8 +363,8 @@ pub(crate) const KNOWN: &[Known] = &[
     Known {
         id: "tombstone-compacted",
         between: Between::EtcdBefore(3, 6, 0),
-        what: "A watch from the compacted revision misses the deletes of that revision, and so does one that is catching \
-               up when a compaction comes to it.",
+        what: "A watch from the compacted revision misses the deletes of that revision; one that still catches up when \
+               history is compacted again can miss those up to the new compacted revision, or get them late.",
         reason: "etcd issues 18089 and 19179, repaired since: a replay from the compacted revision is whole.",
         seen: Seen::Missing(|replay| {
             let compacted = replay.compacted_at_create..=replay.compacted;

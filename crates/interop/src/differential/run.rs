@@ -239,7 +239,9 @@ impl Run {
         for watcher in &mut self.watchers {
             watcher.extend(&self.history, &mut self.coverage);
             for (at, side) in self.sides.iter_mut().enumerate() {
-                side.streams[watcher.stream].await_events(watcher.id, watcher.due_by(i64::MAX, side.version)).await?;
+                if let Some((revision, count)) = watcher.awaited(at, side.version, side.compacted) {
+                    side.streams[watcher.stream].await_events(watcher.id, revision, count).await?;
+                }
                 let excused = check_events(watcher, at, side, &mut wrong);
                 excused.into_iter().for_each(|id| self.coverage.add(format!("difference {id}")));
             }
@@ -339,6 +341,7 @@ fn check_events(watcher: &mut Watcher, at: usize, side: &Side, wrong: &mut Vec<S
     let mut excused = Vec::new();
     let got = side.streams[watcher.stream].events(watcher.id);
     let (mut due, mut came) = watcher.checked[at];
+    let mut late = std::mem::take(&mut watcher.excused[at]);
     while due < watcher.expected.len() || came < got.len() {
         let event = got.get(came).map(|event| {
             let mut event = event.clone();
@@ -348,6 +351,12 @@ fn check_events(watcher: &mut Watcher, at: usize, side: &Side, wrong: &mut Vec<S
         let replay = watcher.replay(due, side.compacted);
         if event.as_ref() == replay.as_ref().map(|replay| replay.expected) {
             (due, came) = (due + 1, came + 1);
+            late.clear();
+            continue;
+        }
+        if let Some(found) = late.iter().position(|excused| watcher.expected.get(*excused) == event.as_ref()) {
+            came += 1;
+            late.drain(..=found);
             continue;
         }
         let part =
@@ -355,6 +364,9 @@ fn check_events(watcher: &mut Watcher, at: usize, side: &Side, wrong: &mut Vec<S
         let all = replay.as_ref().and_then(|replay| may_miss(side.version, replay));
         if let Some(known) = part.or(all) {
             excused.push(known.id);
+            if part.is_none() {
+                late.push(due);
+            }
             (due, came) = (due + 1, came + usize::from(part.is_some()));
             continue;
         }
@@ -365,6 +377,7 @@ fn check_events(watcher: &mut Watcher, at: usize, side: &Side, wrong: &mut Vec<S
         break;
     }
     watcher.checked[at] = (due, came);
+    watcher.excused[at] = late;
     excused
 }
 
@@ -376,7 +389,7 @@ fn check_notes(watchers: &[Watcher], side: &mut Side, coverage: &mut Coverage, w
         for note in stream.take_notes() {
             for (id, seen) in note.seen {
                 let Some(watcher) = watchers.iter().find(|w| w.stream == number && w.id == id) else { continue };
-                let due = watcher.due_by(note.revision, side.version);
+                let due = watcher.due_by(note.revision, side.version, side.compacted);
                 if seen >= due && !watcher.waits(note.revision) {
                     continue;
                 }

@@ -1,5 +1,5 @@
-//! What may differ between any two right answers: the order of sort ties, and the seconds left of a
-//! lease.
+//! What may differ between any two right answers: the order of sort ties, the seconds left of a lease, and
+//! by how much a request is too large that names a lease.
 
 use bytes::Bytes;
 use stentor_proto::etcdserverpb::range_request::{SortOrder, SortTarget};
@@ -14,6 +14,13 @@ use super::request::Request;
 /// Seconds by which two servers' remaining TTLs may differ.
 const TTL_TOLERANCE: i64 = 3;
 
+/// Bytes by which two forms of a request may differ: a lease that a server chose has its own id there, which
+/// takes nine or ten bytes, and in one transaction several may stand.
+const LENGTH_TOLERANCE: u64 = 16;
+
+/// How the refusal of a message begins that is too large; its length and the limit follow.
+const TOO_LARGE: &str = "grpc: received message larger than max (";
+
 /// Makes equal what may differ in two answers to `request`.
 pub(crate) fn settle(request: &Request, left: &mut Answer, right: &mut Answer) {
     match (left, right) {
@@ -22,7 +29,20 @@ pub(crate) fn settle(request: &Request, left: &mut Answer, right: &mut Answer) {
                 right.ttl = left.ttl;
             }
         }
+        (Answer::Failed { text: left, .. }, Answer::Failed { text: right, .. }) => settle_lengths(left, right),
         (left, right) => for_ranges(request, left, right, &mut settle_ties),
+    }
+}
+
+/// Of two refusals of a message that is too large, makes equal the lengths, unless they are far apart.
+fn settle_lengths(left: &str, right: &mut String) {
+    let length = |text: &str| {
+        let (length, limit) = text.strip_prefix(TOO_LARGE)?.split_once(' ')?;
+        Some((length.parse::<u64>().ok()?, limit.to_owned()))
+    };
+    let (Some(of_left), Some(of_right)) = (length(left), length(right)) else { return };
+    if of_left.1 == of_right.1 && of_left.0.abs_diff(of_right.0) <= LENGTH_TOLERANCE {
+        left.clone_into(right);
     }
 }
 
@@ -124,6 +144,21 @@ mod tests {
         let (mut left, mut right) = (answer(left), answer(right));
         settle(&Request::Range(range), &mut left, &mut right);
         left == right
+    }
+
+    fn refused_alike(left: &str, right: &str) -> bool {
+        let answer = |text: &str| Answer::Failed { code: 8, text: format!("{TOO_LARGE}{text}") };
+        let (mut left, mut right) = (answer(left), answer(right));
+        settle(&Request::Range(RangeRequest::default()), &mut left, &mut right);
+        left == right
+    }
+
+    #[test]
+    fn a_request_that_is_too_large_may_be_a_little_larger_on_one_side() {
+        assert!(refused_alike("2200052 vs. 2097152)", "2200051 vs. 2097152)"));
+        assert!(!refused_alike("2200052 vs. 2097152)", "2200000 vs. 2097152)"));
+        assert!(!refused_alike("2200052 vs. 2097152)", "2200052 vs. 2097153)"));
+        assert!(!refused_alike("2200052 vs. 2097152)", "many"));
     }
 
     #[test]

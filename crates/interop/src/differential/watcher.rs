@@ -27,6 +27,9 @@ pub(crate) struct Watcher {
     pub(crate) expected: Vec<Event>,
     /// For each side, how many of the due events and how many of those that came were compared.
     pub(crate) checked: [(usize, usize); 2],
+    /// For each side, the due events that it may miss and had not sent when all before and none behind had
+    /// come: it may send them yet.
+    pub(crate) excused: [Vec<usize>; 2],
     /// For each event due, whether its key changes again in the same revision.
     changed_again: Vec<bool>,
     create: WatchCreateRequest,
@@ -48,6 +51,7 @@ impl Watcher {
             behind: start <= revision,
             expected: Vec::new(),
             checked: [(0, 0); 2],
+            excused: [Vec::new(), Vec::new()],
             changed_again: Vec::new(),
             create,
             created_at: revision,
@@ -114,13 +118,22 @@ impl Watcher {
         Some(Replay { expected, changed_again, compacted_at_create: self.compacted_at_create, compacted })
     }
 
-    /// How many events at or below a revision must come at least, from this server.
-    pub(crate) fn due_by(&self, revision: i64, server: Version) -> usize {
-        let up_to = |revision| self.expected.partition_point(|event| revision_of(event) <= revision);
-        let may_miss = |at: &usize| self.replay(*at, 0).is_some_and(|replay| may_miss(server, &replay).is_some());
-        let due = up_to(revision);
-        // Only the first revision of a replay can be missed in part.
-        due - (0..due.min(up_to(self.compacted_at_create))).filter(may_miss).count()
+    /// The last revision of which this server, compacted this far, must still send events, and how many of it.
+    pub(crate) fn awaited(&self, side: usize, server: Version, compacted: i64) -> Option<(i64, usize)> {
+        let (due, _) = self.checked[side];
+        let is_certain =
+            |at: &usize| self.replay(*at, compacted).is_some_and(|replay| may_miss(server, &replay).is_none());
+        let certain = || (due..self.expected.len()).rev().filter(is_certain).filter_map(|at| self.expected.get(at));
+        let last = revision_of(certain().next()?);
+        Some((last, certain().take_while(|event| revision_of(event) == last).count()))
+    }
+
+    /// How many events at or below a revision must come at least, from this server, compacted this far.
+    pub(crate) fn due_by(&self, revision: i64, server: Version, compacted: i64) -> usize {
+        let due = self.expected.partition_point(|event| revision_of(event) <= revision);
+        let may_miss =
+            |at: &usize| self.replay(*at, compacted).is_some_and(|replay| may_miss(server, &replay).is_some());
+        due - (0..due).filter(may_miss).count()
     }
 
     /// The watcher as a person reads it.
