@@ -8,6 +8,7 @@ mod differential;
 mod etcd_client;
 mod etcdctl;
 mod session;
+mod snapshot;
 mod tool;
 mod watch;
 
