@@ -19,6 +19,9 @@ const STORE: &str = "store";
 /// A snapshot that `stentorctl snapshot restore` has put there.
 const SNAPSHOT: &str = "restore.snapshot";
 
+/// Its name once all of it is taken in, until the store is in its place.
+const TAKEN: &str = "restore.snapshot.taken";
+
 /// Where it is taken in, before it becomes the store.
 const RESTORING: &str = "store.restoring";
 
@@ -73,7 +76,8 @@ pub(crate) enum DataDirError {
 /// [`DataDirError`]; another process that has it open is one of them.
 pub(crate) fn open(path: &Path, state: InitialClusterState) -> Result<Arc<dyn Engine>, DataDirError> {
     let failed = |cause| DataDirError::Directory { path: path.to_path_buf(), cause };
-    let has_data = path.join(STORE).is_dir() || path.join(SNAPSHOT).is_file();
+    let has_snapshot = path.join(SNAPSHOT).is_file() || path.join(TAKEN).is_file();
+    let has_data = path.join(STORE).is_dir() || has_snapshot;
     let of_etcd = path.join("member").join("snap").is_dir();
     // A fresh cluster beside the one that was meant would take its clients' writes.
     if state == InitialClusterState::Existing && !has_data && !of_etcd {
@@ -83,34 +87,45 @@ pub(crate) fn open(path: &Path, state: InitialClusterState) -> Result<Arc<dyn En
     if of_etcd {
         return Err(DataDirError::OfEtcd { path: path.to_path_buf() });
     }
-    if path.join(SNAPSHOT).is_file() {
+    if has_snapshot {
         take_in(path)?;
     }
     Ok(Arc::new(RocksDbEngine::open(path.join(STORE), &Options::default())?))
 }
 
 /// Makes a store of the snapshot in the directory. It is built beside its place and then moved there, so
-/// that an interruption leaves the snapshot to begin with again.
+/// that an interruption leaves the snapshot to begin with again, or a store that it is known to be in.
 fn take_in(path: &Path) -> Result<(), DataDirError> {
     let failed = |cause| DataDirError::Directory { path: path.to_path_buf(), cause };
-    let (store, restoring, file) = (path.join(STORE), path.join(RESTORING), path.join(SNAPSHOT));
-    if store.is_dir() {
+    let (store, restoring) = (path.join(STORE), path.join(RESTORING));
+    let (file, taken) = (path.join(SNAPSHOT), path.join(TAKEN));
+    if store.is_dir() && file.is_file() {
         return Err(DataDirError::Occupied { path: path.to_path_buf() });
     }
-    if restoring.is_dir() {
-        fs::remove_dir_all(&restoring).map_err(failed)?;
+    if !store.is_dir() {
+        let source = if taken.is_file() { &taken } else { &file };
+        build(path, source, &restoring)?;
+        // In this order: a store beside the snapshot's first name is another one.
+        fs::rename(source, &taken).and_then(|()| sync(path)).map_err(failed)?;
+        fs::rename(&restoring, &store).and_then(|()| sync(path)).map_err(failed)?;
     }
-    let source = File::open(&file).map_err(failed)?;
+    fs::remove_file(&taken).and_then(|()| sync(path)).map_err(failed)
+}
+
+/// Makes a store of the snapshot `source`, all of it on disk, at `restoring`.
+fn build(path: &Path, source: &Path, restoring: &Path) -> Result<(), DataDirError> {
+    let failed = |cause| DataDirError::Directory { path: path.to_path_buf(), cause };
+    if restoring.is_dir() {
+        fs::remove_dir_all(restoring).map_err(failed)?;
+    }
+    let source = File::open(source).map_err(failed)?;
     // A file that was saved ends with its hash; one that was copied in another way may not.
     let trailer = source.metadata().map_err(failed)?.len() % BLOCK == HASH;
-    let engine = RocksDbEngine::open(&restoring, &Options::default())?;
+    let engine = RocksDbEngine::open(restoring, &Options::default())?;
     let options = RestoreOptions { trailer, drop_alarms: true, ..RestoreOptions::default() };
     let restored = snapshot::restore(&mut BufReader::with_capacity(1 << 20, source), &engine, &options)
         .map_err(|cause| DataDirError::Restore { path: path.to_path_buf(), cause })?;
     engine.flush()?;
-    drop(engine);
-    fs::rename(&restoring, &store).and_then(|()| sync(path)).map_err(failed)?;
-    fs::remove_file(&file).and_then(|()| sync(path)).map_err(failed)?;
     info!(revision = restored.revision, keys = restored.header.total_keys, "the snapshot was restored");
     Ok(())
 }
@@ -126,4 +141,90 @@ fn create_private(path: &Path) -> std::io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.recursive(true).create(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use stentor_mvcc::engine::memory::{Disk, MemoryEngine};
+    use stentor_mvcc::{Options as StoreOptions, Store};
+    use stentor_proto::Revision;
+    use stentor_proto::etcdserverpb::PutRequest;
+
+    use super::*;
+
+    /// A snapshot of one pair, without its hash.
+    fn snapshot() -> Vec<u8> {
+        let store = Store::open(MemoryEngine::open(&Disk::new()).unwrap(), StoreOptions::default()).unwrap();
+        store.put(PutRequest { key: "k".into(), value: "v".into(), ..PutRequest::default() }).unwrap();
+        let mut reader = store.snapshot("test").unwrap();
+        let mut bytes = Vec::new();
+        while let Some(chunk) = reader.next_chunk(1 << 20).unwrap() {
+            bytes.extend_from_slice(&chunk);
+        }
+        bytes
+    }
+
+    /// Opens the directory, finds what the snapshot holds and nothing that is left of it.
+    fn holds_it(path: &Path) {
+        let engine = open(path, InitialClusterState::Existing).unwrap();
+        let view = Store::open_shared(engine, StoreOptions::default()).unwrap().view();
+        assert_eq!(view.pair_at(b"k", Revision::new(2).unwrap()).unwrap().unwrap().value, "v");
+        let names: Vec<_> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, [STORE]);
+    }
+
+    #[test]
+    fn a_snapshot_is_taken_in_once() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(SNAPSHOT), snapshot()).unwrap();
+        holds_it(folder.path());
+        holds_it(folder.path());
+    }
+
+    #[test]
+    fn wherever_it_is_interrupted_it_is_taken_in_in_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        // While the store was built.
+        fs::write(path.join(SNAPSHOT), snapshot()).unwrap();
+        fs::create_dir(path.join(RESTORING)).unwrap();
+        fs::write(path.join(RESTORING).join("CURRENT"), "half").unwrap();
+        holds_it(path);
+        // Before the store was moved.
+        fs::remove_dir_all(path.join(STORE)).unwrap();
+        fs::write(path.join(TAKEN), snapshot()).unwrap();
+        holds_it(path);
+        // After that.
+        fs::write(path.join(TAKEN), "of no use any more").unwrap();
+        holds_it(path);
+    }
+
+    #[test]
+    fn a_store_is_never_replaced_by_a_snapshot() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        fs::write(path.join(SNAPSHOT), snapshot()).unwrap();
+        holds_it(path);
+        fs::write(path.join(SNAPSHOT), snapshot()).unwrap();
+        let refused = open(path, InitialClusterState::New).err().unwrap();
+        assert!(matches!(refused, DataDirError::Occupied { .. }), "{refused}");
+        fs::remove_file(path.join(SNAPSHOT)).unwrap();
+        holds_it(path);
+    }
+
+    #[test]
+    fn a_damaged_snapshot_is_refused_and_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let mut bytes = snapshot();
+        let middle = bytes.len() / 2;
+        bytes[..middle].reverse();
+        fs::write(path.join(SNAPSHOT), &bytes).unwrap();
+        for _ in 0..2 {
+            let refused = open(path, InitialClusterState::New).err().unwrap();
+            assert!(matches!(refused, DataDirError::Restore { .. }), "{refused}");
+            assert_eq!(fs::read(path.join(SNAPSHOT)).unwrap(), bytes);
+            assert!(!path.join(STORE).exists());
+        }
+    }
 }
