@@ -4,8 +4,11 @@
 /// dots only, since clients parse it to switch features on.
 pub const ETCD_VERSION: &str = "3.7.3";
 
-/// [`ETCD_VERSION`] without its last number: the version of the cluster and of the storage.
+/// [`ETCD_VERSION`] without its last number: the version of the cluster.
 pub const CLUSTER_VERSION: &str = "3.7";
+
+/// The version of the storage as Status gives it: whole, as etcd does.
+pub const STORAGE_VERSION: &str = "3.7.0";
 
 /// Stentor's own version.
 pub const STENTOR_VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -34,6 +37,7 @@ mod tests {
         assert_eq!(numbers.len(), 3);
         assert!(numbers >= vec![3, 6, 0]);
         assert!(ETCD_VERSION.starts_with(&format!("{CLUSTER_VERSION}.")));
+        assert_eq!(STORAGE_VERSION, format!("{CLUSTER_VERSION}.0"));
         assert!(text().starts_with("etcd Version: 3.7."));
     }
 }

@@ -122,8 +122,9 @@ async fn version(method: Method) -> Response {
         return not_allowed();
     }
     let body = format!(
-        r#"{{"etcdserver":"{}","etcdcluster":"{cluster}.0","storage":"{cluster}.0","stentor":"{}"}}"#,
+        r#"{{"etcdserver":"{}","etcdcluster":"{cluster}.0","storage":"{}","stentor":"{}"}}"#,
         version::ETCD_VERSION,
+        version::STORAGE_VERSION,
         version::STENTOR_VERSION,
         cluster = version::CLUSTER_VERSION,
     );

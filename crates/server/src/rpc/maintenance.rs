@@ -119,7 +119,7 @@ impl Maintenance for MaintenanceService {
             errors: alarms.map(|alarm| alarm_text(&alarm)).collect(),
             db_size_in_use: view.used_bytes() as i64,
             is_learner: false,
-            storage_version: version::CLUSTER_VERSION.to_owned(),
+            storage_version: version::STORAGE_VERSION.to_owned(),
             db_size_quota: self.node.quota_bytes() as i64,
             downgrade_info: Some(DowngradeInfo::default()),
         }))

@@ -30,7 +30,8 @@ async fn every_answer_names_cluster_member_term_and_revision() {
     assert_eq!((deleted.header, deleted.prev_kvs.len()), (header(4), 1));
     let read = kv.txn(always(vec![Request::RequestRange(get("a"))])).await.unwrap().into_inner();
     assert_eq!(read.header, header(4));
-    assert_eq!(rig.maintenance().status(StatusRequest {}).await.unwrap().into_inner().header, header(4));
+    let status = rig.maintenance().status(StatusRequest {}).await.unwrap().into_inner();
+    assert_eq!((status.header, status.storage_version.as_str()), (header(4), "3.7.0"));
     assert_eq!(rig.maintenance().alarm(AlarmRequest::default()).await.unwrap().into_inner().header, header(4));
     let hash = rig.maintenance().hash_kv(HashKvRequest { revision: 2 }).await.unwrap().into_inner();
     assert_eq!(hash.header, header(2), "the revision hashed");
