@@ -171,6 +171,25 @@ async fn health_by_grpc_and_the_end_of_a_stream() {
     assert_eq!(code, Some(0));
 }
 
+/// With URLs for HTTP alone, the others serve gRPC alone.
+#[tokio::test]
+async fn http_can_have_a_port_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let http_port = free_port();
+    let url = format!("--listen-client-http-urls=http://127.0.0.1:{http_port}");
+    let running = Running::ready(folder.path(), free_port(), &[&url]);
+    assert!(get(http_port, "/health").contains("true"));
+    assert!(get(http_port, "/version").contains("3.7."));
+    assert!(running.get("/health").starts_with("HTTP/1.1 404"));
+    for (port, served) in [(running.port, true), (http_port, false)] {
+        let endpoint = tonic::transport::Endpoint::try_from(format!("http://127.0.0.1:{port}")).unwrap();
+        let mut health = tonic_health::pb::health_client::HealthClient::new(endpoint.connect().await.unwrap());
+        let everything = tonic_health::pb::HealthCheckRequest { service: String::new() };
+        assert_eq!(health.check(everything).await.is_ok(), served, "port {port}");
+    }
+    assert_eq!(running.stop().0, Some(0));
+}
+
 #[test]
 fn an_existing_cluster_needs_its_data() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,9 +1,13 @@
 //! Compact and HashKV.
 
+use std::time::Duration;
+
 use stentor_proto::etcdserverpb::{CompactionRequest, DefragmentRequest, HashKvRequest, HashKvResponse, StatusRequest};
 
 use super::delete;
 use crate::harness::{Rig, put, until};
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 async fn hash(rig: &Rig, revision: i64) -> HashKvResponse {
     rig.maintenance().hash_kv(HashKvRequest { revision }).await.unwrap().into_inner()
@@ -90,4 +94,49 @@ async fn hashes_do_not_show_how_far_the_space_work_is() {
     assert_eq!(hash(&other, at).await.hash, before.hash);
     other.kv().compact(CompactionRequest { revision: at, physical: true }).await.unwrap();
     assert_eq!(hash(&other, at).await.hash, compacted.hash);
+}
+
+#[tokio::test(start_paused = true)]
+async fn its_steps_are_as_far_apart_as_configured() {
+    let rig = Rig::start(&["--compaction-batch-limit=10", "--compaction-sleep-interval=1h"]).await;
+    for _ in 0..101 {
+        rig.put("k", "v").await;
+    }
+    let (begun, all) = (tokio::time::Instant::now(), rig.revision());
+    rig.kv().compact(CompactionRequest { revision: all, physical: false }).await.unwrap();
+    while rig.member.node.store.compaction_finished().get() < all {
+        assert!(begun.elapsed() < HOUR * 100);
+        tokio::time::sleep(HOUR / 10).await;
+    }
+    let took = begun.elapsed();
+    assert!((HOUR * 9..HOUR * 13).contains(&took), "{took:?} for a hundred records");
+}
+
+#[tokio::test(start_paused = true)]
+async fn history_is_kept_for_as_long_as_configured() {
+    let rig = Rig::start(&["--auto-compaction-retention=2h"]).await;
+    let begun = tokio::time::Instant::now();
+    for minute in 0..300 {
+        assert_eq!(rig.put("k", "v").await, i64::from(minute) + 2, "one a minute");
+        let compacted = hash(&rig, 0).await.compact_revision;
+        if minute < 120 {
+            assert_eq!(compacted, -1, "minute {minute}");
+        } else if minute > 126 {
+            // What is two hours old goes every hour, and is up to a look of six minutes older.
+            let age = i64::from(minute) + 2 - compacted;
+            assert!((120..=192).contains(&age), "minute {minute}: {age} minutes are kept");
+        }
+        tokio::time::sleep_until(begun + Duration::from_secs(60) * (minute + 1)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn as_many_revisions_are_kept_as_configured() {
+    let rig = Rig::start(&["--auto-compaction-mode=revision", "--auto-compaction-retention=100"]).await;
+    for _ in 0..250 {
+        rig.put("k", "v").await;
+    }
+    assert_eq!(hash(&rig, 0).await.compact_revision, -1);
+    tokio::time::sleep(Duration::from_secs(301)).await;
+    assert_eq!(hash(&rig, 0).await.compact_revision, rig.revision() - 100);
 }
