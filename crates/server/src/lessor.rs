@@ -17,7 +17,7 @@ use stentor_proto::storagepb::{LogEntry, log_entry::Op};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::apply::{ProposeError, Proposer};
 use crate::environment::Environment;
@@ -197,6 +197,7 @@ impl Lessor {
 
     /// Proposes the end of leases as they run out, until stopped.
     pub(crate) async fn run(self: Arc<Self>, proposer: Proposer, environment: Environment, stop: CancellationToken) {
+        let mut outage = Outage::default();
         loop {
             let next = self.deadlines.lock().next();
             let due = async {
@@ -212,11 +213,19 @@ impl Lessor {
                 () = due => {}
             }
             let expired = self.deadlines.lock().expire(Instant::now(), MAX_EXPIRING);
-            self.metrics.server.lease_expired.inc_by(expired.len() as u64);
+            let due = expired.len();
             let ends = expired.into_iter().map(|id| self.end(id, &proposer, &environment));
             let failed: Vec<_> = futures::future::join_all(ends).await.into_iter().filter_map(Result::err).collect();
-            if let Some(error) = failed.first() {
-                warn!(leases = failed.len(), %error, "expired leases could not be ended yet");
+            // One that could not be ended is due again, and is counted then.
+            self.metrics.server.lease_expired.inc_by(due.saturating_sub(failed.len()) as u64);
+            match (outage.changed_by(due, failed.len()), failed.first()) {
+                (Some(Change::Begun), Some(error)) => {
+                    warn!(leases = failed.len(), %error, "expired leases can't be ended for now");
+                }
+                (Some(Change::Over), _) => info!("expired leases are ended again"),
+                _ => {}
+            }
+            if !failed.is_empty() {
                 tokio::select! {
                     () = stop.cancelled() => return,
                     () = sleep(RETRY) => {}
@@ -240,6 +249,31 @@ impl Lessor {
                 Err(error)
             }
         }
+    }
+}
+
+/// Whether leases that have run out can't be ended. While it lasts they are tried twice a second, and the log
+/// tells of its two ends alone.
+#[derive(Debug, Default)]
+struct Outage {
+    lasts: bool,
+}
+
+/// An end of an [`Outage`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    Begun,
+    Over,
+}
+
+impl Outage {
+    /// So many ends were proposed, and so many of them failed.
+    fn changed_by(&mut self, proposed: usize, failed: usize) -> Option<Change> {
+        if proposed == 0 || self.lasts == (failed > 0) {
+            return None;
+        }
+        self.lasts = failed > 0;
+        Some(if self.lasts { Change::Begun } else { Change::Over })
     }
 }
 
@@ -287,6 +321,21 @@ mod tests {
         let most = seconds(MAX_TTL_SECONDS) + grace;
         assert_eq!(left, [grace, grace, grace, grace * 2, most, most, most]);
         assert_eq!(lessor.renew(7).await, Some(i64::MAX), "as granted");
+    }
+
+    #[test]
+    fn an_outage_is_told_when_it_begins_and_when_it_is_over() {
+        let mut outage = Outage::default();
+        assert_eq!(outage.changed_by(5, 0), None);
+        assert_eq!(outage.changed_by(5, 2), Some(Change::Begun));
+        for _ in 0..100 {
+            assert_eq!(outage.changed_by(2, 2), None);
+            assert_eq!(outage.changed_by(2, 1), None, "one got through");
+            assert_eq!(outage.changed_by(0, 0), None, "nothing was tried");
+        }
+        assert_eq!(outage.changed_by(1, 0), Some(Change::Over));
+        assert_eq!(outage.changed_by(1, 0), None);
+        assert_eq!(outage.changed_by(1, 1), Some(Change::Begun));
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use stentor_mvcc::engine::memory::Fault;
-use stentor_proto::etcdserverpb::{LeaseGrantRequest, LeaseRevokeRequest};
+use stentor_proto::etcdserverpb::alarm_request::AlarmAction;
+use stentor_proto::etcdserverpb::{AlarmRequest, AlarmType, LeaseGrantRequest, LeaseRevokeRequest};
 use tonic::Code;
 
 use super::{KeepAlive, attach, is_there, leases, time_to_live};
@@ -37,4 +38,26 @@ async fn they_can_be_looked_at_and_kept_alive_but_not_granted_or_ended() {
     tokio::time::sleep(Duration::from_secs(12)).await;
     assert_eq!(leases(&rig).await, [2]);
     assert!(!is_there(&rig, "k").await);
+}
+
+/// While the store takes nothing they are tried again and again, and end once, when it does.
+#[tokio::test(start_paused = true)]
+async fn they_end_when_the_corrupt_alarm_is_lifted() {
+    const EXPIRED: &str = "etcd_debugging_server_lease_expired_total";
+    let rig = Rig::start(&[]).await;
+    rig.grant(1, 10).await;
+    attach(&rig, "k", 1).await;
+    let set =
+        |action: AlarmAction| AlarmRequest { action: action.into(), member_id: 7, alarm: AlarmType::Corrupt.into() };
+    rig.maintenance().alarm(set(AlarmAction::Activate)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(leases(&rig).await, [1]);
+    assert!(is_there(&rig, "k").await);
+    let metrics = rig.http("/metrics").await;
+    assert!(metrics.contains(&format!("{EXPIRED} 0\n")), "a lease that could not be ended is not counted");
+    rig.maintenance().alarm(set(AlarmAction::Deactivate)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(leases(&rig).await.is_empty());
+    assert!(!is_there(&rig, "k").await);
+    assert!(rig.http("/metrics").await.contains(&format!("{EXPIRED} 1\n")));
 }
