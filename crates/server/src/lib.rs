@@ -26,6 +26,7 @@ pub mod watchers;
 pub mod apply;
 mod checkpoints;
 mod compactor;
+mod gate;
 mod lessor;
 pub mod log_entry;
 pub mod node;

@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use crate::apply::{self, Limits, ProposeError, Proposer, WriteHealth};
 use crate::config::Config;
 use crate::environment::{Environment, Worker, Workers};
+use crate::gate::Gate;
 use crate::lessor::Lessor;
 use crate::metrics::Metrics;
 use crate::quota::SpaceQuota;
@@ -27,6 +28,9 @@ const REQUEST_TIME: Duration = Duration::from_secs(5);
 
 /// The first term: a fresh etcd elects itself into the second.
 const FIRST_TERM: u64 = 2;
+
+/// Calls that read the whole store at a time, of each kind: each holds a thread.
+const MAX_SCANS: usize = 4;
 
 /// What the core needs of the configuration.
 #[derive(Clone, Debug)]
@@ -82,6 +86,10 @@ pub struct Node {
     pub(crate) environment: Environment,
     pub(crate) lessor: Arc<Lessor>,
     pub(crate) reads: ReadAdmission,
+    /// For calls that hash the whole store.
+    pub(crate) hashes: Gate,
+    /// For the steps in which snapshots are read; a client that takes its snapshot slowly keeps nobody out.
+    pub(crate) snapshots: Gate,
     pub(crate) write_health: Arc<WriteHealth>,
     proposer: Proposer,
     identity: Identity,
@@ -153,7 +161,9 @@ impl Node {
         let node = Arc::new(Node {
             compactions: watch::Sender::new(view.compacted().unwrap_or_default()),
             space_work: watch::Sender::new(SpaceWork { finished: store.compaction_finished(), obstacle: None }),
-            reads: ReadAdmission::new(config.max_answer_bytes),
+            reads: ReadAdmission::new(config.max_answer_bytes, settings.time_limit),
+            hashes: Gate::new(MAX_SCANS, settings.time_limit),
+            snapshots: Gate::new(MAX_SCANS, settings.time_limit),
             store,
             metrics,
             settings,

@@ -1,17 +1,19 @@
 //! How much of the store may be on its way to clients at once.
 //!
 //! A large read takes its answer's size in memory until the client has taken it. Reads beyond the budget
-//! wait, in order; small ones and writes don't take part.
+//! wait, in order, though not for ever and not any number of them ([`crate::gate`]); small ones and writes
+//! don't take part.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use stentor_mvcc::View;
-use stentor_proto::KeyRange;
 use stentor_proto::etcdserverpb::request_op::Request;
 use stentor_proto::etcdserverpb::{DeleteRangeRequest, RangeRequest, RequestOp, TxnRequest};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use stentor_proto::{EtcdError, KeyRange};
+use tokio::sync::OwnedSemaphorePermit;
 
-use crate::environment::{Stopping, Workers};
+use crate::environment::Workers;
+use crate::gate::Gate;
 
 /// Reads of no more than this are served at once and in place.
 pub const SMALL_BYTES: u64 = 64 << 10;
@@ -28,11 +30,10 @@ const PAIR_OVERHEAD: u64 = 64;
 /// The budget for large reads.
 #[derive(Clone, Debug)]
 pub struct ReadAdmission {
-    units: Arc<Semaphore>,
+    units: Gate,
     /// All there are.
     most: u32,
-    readers: Arc<Semaphore>,
-    most_readers: usize,
+    readers: Gate,
 }
 
 /// A part of the budget, free again when dropped.
@@ -64,57 +65,47 @@ impl Admitted {
 }
 
 impl ReadAdmission {
-    /// A budget of so many bytes, free.
-    pub fn new(bytes: u64) -> ReadAdmission {
+    /// A budget of so many bytes, free, for which nobody waits longer than `time_limit`.
+    pub fn new(bytes: u64, time_limit: Duration) -> ReadAdmission {
         let most = u32::try_from(bytes / UNIT_BYTES).unwrap_or(u32::MAX).max(1);
         let readers = std::thread::available_parallelism().map_or(1, usize::from) * READERS_PER_CORE;
-        ReadAdmission {
-            units: Arc::new(Semaphore::new(most as usize)),
-            most,
-            readers: Arc::new(Semaphore::new(readers)),
-            most_readers: readers,
-        }
+        ReadAdmission { units: Gate::new(most as usize, time_limit), most, readers: Gate::new(readers, time_limit) }
     }
 
     /// Waits for room for an answer of about `bytes`. A larger one than the budget gets it all, alone.
-    pub async fn admit(&self, bytes: u64) -> Admitted {
+    ///
+    /// # Errors
+    /// `RequestTooManyRequests` when too many wait already, `Timeout` when there was no room for too long.
+    pub async fn admit(&self, bytes: u64) -> Result<Admitted, EtcdError> {
         if bytes <= SMALL_BYTES {
-            return Admitted { bytes: SMALL_BYTES, units: None };
+            return Ok(Admitted { bytes: SMALL_BYTES, units: None });
         }
         let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX).min(self.most);
         let bytes = if units == self.most { u64::MAX } else { u64::from(units) * UNIT_BYTES };
-        // The semaphore is never closed.
-        Admitted { bytes, units: self.units.clone().acquire_many_owned(units).await.ok() }
+        Ok(Admitted { bytes, units: Some(self.units.enter(units).await?) })
     }
 
     /// Bytes in flight now.
     pub fn in_flight_bytes(&self) -> u64 {
-        (self.most as usize).saturating_sub(self.units.available_permits()) as u64 * UNIT_BYTES
+        self.units.taken() as u64 * UNIT_BYTES
     }
 
     /// Large reads that run now.
     pub(crate) fn running(&self) -> usize {
-        self.most_readers.saturating_sub(self.readers.available_permits())
+        self.readers.taken()
     }
 
     /// Runs a large read where it may block. Few run at a time: writes, leases and small reads need the
     /// processor too.
     ///
     /// # Errors
-    /// The server is stopping.
+    /// As [`ReadAdmission::admit`]; `Stopped`.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         workers: Workers,
         read: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Stopping> {
-        let reader = self.readers.clone().acquire_owned().await.map_err(|_| Stopping)?;
-        workers
-            .blocking(move || {
-                // Until the read has ended, which it does though its caller be gone.
-                let _reader = reader;
-                read()
-            })
-            .await
+    ) -> Result<T, EtcdError> {
+        self.readers.run(workers, read).await
     }
 }
 
@@ -162,4 +153,52 @@ pub fn estimate(view: &View, request: &RangeRequest) -> u64 {
     let pairs = limit.unwrap_or(u64::MAX).min(count);
     let average = view.logical_bytes() / view.keys().max(1);
     pairs.saturating_mul(average + PAIR_OVERHEAD)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use futures::future::join_all;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::gate::MAX_WAITING;
+
+    const LIMIT: Duration = Duration::from_secs(7);
+    const BUDGET: u64 = 1 << 20;
+
+    #[tokio::test(start_paused = true)]
+    async fn large_reads_wait_for_room_but_not_for_ever() {
+        let reads = ReadAdmission::new(BUDGET, LIMIT);
+        let held = reads.admit(BUDGET).await.unwrap();
+        let begun = Instant::now();
+        assert!(reads.admit(SMALL_BYTES).await.is_ok());
+        assert_eq!(reads.admit(SMALL_BYTES + 1).await.unwrap_err(), EtcdError::Timeout);
+        assert_eq!(begun.elapsed(), LIMIT);
+        drop(held);
+        assert!(reads.admit(BUDGET).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_than_so_many_wait_for_room() {
+        let reads = ReadAdmission::new(BUDGET, LIMIT);
+        let _held = reads.admit(BUDGET).await.unwrap();
+        let mut waiting = Box::pin(join_all((0..MAX_WAITING).map(|_| reads.admit(BUDGET))));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        assert_eq!(reads.admit(BUDGET).await.unwrap_err(), EtcdError::RequestTooManyRequests);
+        assert!(reads.admit(SMALL_BYTES).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn admitted_reads_do_not_wait_for_ever_to_be_run() {
+        let reads = ReadAdmission::new(BUDGET, LIMIT);
+        let places = u32::try_from(READERS_PER_CORE * std::thread::available_parallelism().unwrap().get()).unwrap();
+        let held = reads.readers.enter(places).await.unwrap();
+        assert_eq!(reads.run(Workers::Tasks, || 1).await, Err(EtcdError::Timeout));
+        let mut waiting = Box::pin(join_all((0..MAX_WAITING).map(|_| reads.run(Workers::Tasks, || 1))));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        assert_eq!(reads.run(Workers::Tasks, || 1).await, Err(EtcdError::RequestTooManyRequests));
+        drop(held);
+        assert!(waiting.await.into_iter().all(|ran| ran == Ok(1)));
+    }
 }

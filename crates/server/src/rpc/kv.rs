@@ -15,7 +15,7 @@ use stentor_proto::etcdserverpb::{
 use stentor_proto::storagepb::log_entry::Op;
 use tonic::{Request, Response, Status};
 
-use super::status::{of_propose, of_stopping, of_store};
+use super::status::{of_propose, of_store};
 use super::{range, range_stream, raw, sign};
 use crate::node::Node;
 use crate::reads::{self, Admitted, SMALL_BYTES};
@@ -65,7 +65,7 @@ impl KvService {
         self.node.check_space(&op).await.map_err(of_propose)?;
         let Op::Txn(request) = op else { return Err(EtcdError::KeyNotFound.into()) };
         check::txn(&request, self.node.settings.max_txn_ops)?;
-        let admitted = self.admit(reads::estimate_txn(&self.node.store.view(), &request)).await;
+        let admitted = self.admit(reads::estimate_txn(&self.node.store.view(), &request)).await?;
         let mut response = if txn::is_read_only(&request) {
             let response = self.read_txn(request, admitted.is_some()).await?;
             self.node.metrics.count_txn(&response);
@@ -82,7 +82,7 @@ impl KvService {
 
     async fn run_delete(&self, request: DeleteRangeRequest) -> Result<(DeleteRangeResponse, Option<Admitted>), Status> {
         check::delete_range(&request)?;
-        let admitted = self.admit(reads::estimate_delete(&self.node.store.view(), &request)).await;
+        let admitted = self.admit(reads::estimate_delete(&self.node.store.view(), &request)).await?;
         match self.write(Op::DeleteRange(request)).await? {
             Answer::DeleteRange(mut response) => {
                 sign(&self.node, &mut response.header);
@@ -93,11 +93,11 @@ impl KvService {
     }
 
     /// Waits for room for a large answer; a small one needs none.
-    async fn admit(&self, bytes: u64) -> Option<Admitted> {
+    async fn admit(&self, bytes: u64) -> Result<Option<Admitted>, EtcdError> {
         if bytes <= SMALL_BYTES {
-            return None;
+            return Ok(None);
         }
-        Some(self.node.reads.admit(bytes).await)
+        self.node.reads.admit(bytes).await.map(Some)
     }
 
     async fn read_txn(&self, request: TxnRequest, is_large: bool) -> Result<TxnResponse, Status> {
@@ -106,7 +106,7 @@ impl KvService {
             return view.txn(&request).map_err(of_store);
         }
         let read = self.node.reads.run(self.node.environment.workers, move || view.txn(&request));
-        read.await.map_err(of_stopping)?.map_err(of_store)
+        read.await?.map_err(of_store)
     }
 
     /// Proposes a write that the quota has room for.

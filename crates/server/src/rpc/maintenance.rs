@@ -126,22 +126,29 @@ impl Maintenance for MaintenanceService {
     }
 
     async fn hash(&self, _: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
-        let view = self.node.store.view();
-        let header = Some(self.node.header(view.revision()));
-        let timed = Timed::begin(&self.node.metrics.mvcc.hash_duration);
-        let hash = self.node.environment.workers.blocking(move || view.hash_engine());
-        let hash = hash.await.map_err(of_stopping)?.map_err(of_store)?;
-        timed.done();
-        Ok(Response::new(HashResponse { header, hash }))
+        let node = self.node.clone();
+        // The view is taken when it is this call's turn, so that waiting holds nothing.
+        let hash = move || {
+            let (view, timed) = (node.store.view(), Timed::begin(&node.metrics.mvcc.hash_duration));
+            let hash = view.hash_engine()?;
+            timed.done();
+            Ok((view.revision(), hash))
+        };
+        let hash = self.node.hashes.run(self.node.environment.workers, hash);
+        let (revision, hash) = hash.await?.map_err(of_store)?;
+        Ok(Response::new(HashResponse { header: Some(self.node.header(revision)), hash }))
     }
 
     async fn hash_kv(&self, request: Request<HashKvRequest>) -> Result<Response<HashKvResponse>, Status> {
         let revision = request.into_inner().revision;
-        let view = self.node.store.view();
-        let timed = Timed::begin(&self.node.metrics.mvcc.hash_rev_duration);
-        let hash = self.node.environment.workers.blocking(move || view.hash_kv(revision));
-        let hash = hash.await.map_err(of_stopping)?.map_err(of_store)?;
-        timed.done();
+        let node = self.node.clone();
+        let hash = move || {
+            let timed = Timed::begin(&node.metrics.mvcc.hash_rev_duration);
+            let hash = node.store.view().hash_kv(revision)?;
+            timed.done();
+            Ok(hash)
+        };
+        let hash = self.node.hashes.run(self.node.environment.workers, hash).await?.map_err(of_store)?;
         Ok(Response::new(HashKvResponse {
             // The revision hashed, not a newer one: members are compared by it.
             header: Some(self.node.header(hash.revision)),
@@ -156,20 +163,20 @@ impl Maintenance for MaintenanceService {
     async fn snapshot(&self, _: Request<SnapshotRequest>) -> Result<Response<Self::SnapshotStream>, Status> {
         let timed = Timed::begin(&self.node.metrics.disk.backend_snapshot_duration);
         let store = self.node.store.clone();
-        let workers = self.node.environment.workers;
-        let begun = workers.blocking(move || store.snapshot(version::STENTOR_VERSION));
-        let mut snapshot = begun.await.map_err(of_stopping)?.map_err(of_store)?;
+        let (workers, gate) = (self.node.environment.workers, self.node.snapshots.clone());
+        let begun = gate.run(workers, move || store.snapshot(version::STENTOR_VERSION));
+        let mut snapshot = begun.await?.map_err(of_store)?;
         let mut remaining = snapshot.total_len();
         info!(bytes = remaining, "sending a snapshot");
         let chunks = try_stream! {
             let mut trailer = Trailer::default();
             loop {
                 // Read in larger steps than are sent, since each goes to another thread.
-                let step = workers.blocking(move || {
+                let step = gate.run(workers, move || {
                     let chunk = snapshot.next_chunk(READ_BYTES);
                     (snapshot, chunk)
                 });
-                let (rest, chunk) = step.await.map_err(of_stopping)?;
+                let (rest, chunk) = step.await?;
                 snapshot = rest;
                 let Some(mut chunk) = chunk.map_err(of_store)? else { break };
                 trailer.update(&chunk);

@@ -7,7 +7,7 @@ use stentor_proto::etcdserverpb::RangeRequest;
 use tonic::Status;
 
 use super::raw::{Answer, MAX_MESSAGE_BYTES, unsendable};
-use super::status::{of_propose, of_stopping, of_store};
+use super::status::{of_propose, of_store};
 use crate::node::Node;
 use crate::reads::{self, SMALL_BYTES};
 
@@ -35,14 +35,14 @@ pub(super) async fn read(node: &Arc<Node>, request: &RangeRequest) -> Result<Ans
     // The view is taken anew after the wait, so that waiting holds nothing; it is only newer.
     drop(view);
     loop {
-        let mut admitted = node.reads.admit(bytes).await;
+        let mut admitted = node.reads.admit(bytes).await?;
         // An answer that could not be sent is not read to its end either.
         let max_bytes = admitted.bytes().min(MAX_MESSAGE_BYTES);
         let within = usize::try_from(max_bytes).unwrap_or(usize::MAX);
         let (view, request) = (node.store.view(), request.clone());
         let reserved = usize::try_from(bytes).unwrap_or(usize::MAX).min(MAX_RESERVED);
         let read = move || view.range_encoded_within(&request, &header, reserved, within);
-        let read = node.reads.run(node.environment.workers, read).await.map_err(of_stopping)?;
+        let read = node.reads.run(node.environment.workers, read).await?;
         match read.map_err(of_store)? {
             Some(message) => {
                 admitted.shrink_to(message.len() as u64);

@@ -13,7 +13,7 @@ use stentor_proto::{EtcdError, Revision};
 use tonic::Status;
 
 use super::raw::Answer;
-use super::status::{of_stopping, of_store};
+use super::status::of_store;
 use crate::node::Node;
 use crate::reads::{self, Admitted, SMALL_BYTES};
 
@@ -113,7 +113,7 @@ impl Chunks {
         // Taken anew for each chunk: a slow client must not hold up compaction.
         let view = self.node.store.view();
         // Whatever the estimate, a chunk ends where its share does.
-        let bytes = reads::estimate(&view, &request).min(self.node.settings.max_request_bytes as u64);
+        let mut bytes = reads::estimate(&view, &request).min(self.node.settings.max_request_bytes as u64);
         let of_read = |error| match error {
             // A stream that has begun can't be ahead of the store; a restored store can be behind it.
             Error::Refused(EtcdError::FutureRev) => EtcdError::Compacted.into(),
@@ -121,16 +121,19 @@ impl Chunks {
         };
         if bytes <= SMALL_BYTES {
             let pairs = read_pairs(&view, &request, SMALL_BYTES as usize).map_err(of_read)?;
-            // One pair may be larger; it is in memory already.
-            let admitted = self.node.reads.admit(pairs.bytes.len() as u64).await;
-            return Ok(Chunk { pairs, admitted });
+            let read = pairs.bytes.len() as u64;
+            if read <= SMALL_BYTES {
+                return Ok(Chunk { pairs, admitted: self.node.reads.admit(read).await? });
+            }
+            // One pair is larger. It is read again when there is room for it: waiting holds nothing.
+            bytes = read;
         }
         drop(view);
-        let admitted = self.node.reads.admit(bytes).await;
+        let admitted = self.node.reads.admit(bytes).await?;
         let view = self.node.store.view();
         let max_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         let read = move || read_pairs(&view, &request, max_bytes);
-        let pairs = self.node.reads.run(self.node.environment.workers, read).await.map_err(of_stopping)?;
+        let pairs = self.node.reads.run(self.node.environment.workers, read).await?;
         Ok(Chunk { pairs: pairs.map_err(of_read)?, admitted })
     }
 

@@ -304,12 +304,12 @@ mod tests {
     use crate::reads::ReadAdmission;
 
     async fn large(reads: &ReadAdmission, bytes: usize) -> AnswerBody {
-        AnswerBody::new(Answer::new(vec![7; bytes], Some(reads.admit(bytes as u64).await))).unwrap()
+        AnswerBody::new(Answer::new(vec![7; bytes], Some(reads.admit(bytes as u64).await.unwrap()))).unwrap()
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_comes_whole_and_gives_its_share_back() {
-        let reads = ReadAdmission::new(1 << 30);
+        let reads = ReadAdmission::new(1 << 30, STALL_TIME);
         let body = large(&reads, 1 << 20).await;
         assert_eq!(reads.in_flight_bytes(), 1 << 20);
         let bytes = body.collect().await.unwrap().to_bytes();
@@ -319,7 +319,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_stalls_is_cut_and_one_that_is_slow_is_not() {
-        let reads = ReadAdmission::new(1 << 30);
+        let reads = ReadAdmission::new(1 << 30, STALL_TIME);
         let mut slow = large(&reads, 1 << 20).await;
         let mut stalled = large(&reads, 1 << 20).await;
         for _ in 0..4 {
@@ -346,7 +346,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_slice_on_its_way_does_not_hold_the_message() {
-        let reads = ReadAdmission::new(1 << 30);
+        let reads = ReadAdmission::new(1 << 30, STALL_TIME);
         let mut body = large(&reads, 1 << 20).await;
         body.frame().await.unwrap().unwrap();
         let slice = body.frame().await.unwrap().unwrap().into_data().unwrap();

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use h2::Reason;
+use stentor_proto::EtcdError;
 use stentor_proto::etcdserverpb::request_op::Request;
 use stentor_proto::etcdserverpb::{CompactionRequest, RangeRequest, RequestOp, TxnRequest};
 use tokio::time::{Instant, sleep, timeout};
@@ -17,16 +18,23 @@ use client::{RANGE, RANGE_STREAM, SlowCall, TXN, Taken};
 /// The budget of these tests.
 const BUDGET: u64 = 4 << 20;
 
+/// With this a read waits for its turn for 65 s, longer than a client that takes nothing is borne with.
+const PATIENT: &str = "--election-timeout=30000";
+
 /// After this a client that takes nothing has been cut off.
 const STALLED: Duration = Duration::from_secs(61);
 
-async fn rig() -> Rig {
-    Rig::start(&["--stentor-max-answer-bytes", &BUDGET.to_string()]).await
+async fn rig(flags: &[&str]) -> Rig {
+    Rig::start(&[&["--stentor-max-answer-bytes", &BUDGET.to_string()], flags].concat()).await
 }
 
 /// A member with so many pairs of a bit over 1 KiB under "k".
 async fn filled(pairs: usize) -> Rig {
-    let rig = rig().await;
+    filled_with(pairs, &[]).await
+}
+
+async fn filled_with(pairs: usize, flags: &[&str]) -> Rig {
+    let rig = rig(flags).await;
     fill(&rig, "k", pairs, 1024).await;
     rig
 }
@@ -68,7 +76,7 @@ async fn list_slowly(rig: &Rig, path: &str) -> usize {
 async fn many_slow_lists_hold_no_more_than_the_budget_and_puts_go_on() {
     const CLIENTS: usize = 30;
     for path in [RANGE, RANGE_STREAM] {
-        let rig = filled(1000).await;
+        let rig = filled_with(1000, &[PATIENT]).await;
         let listing = Cell::new(true);
         let lists = async {
             let taken = join_all((0..CLIENTS).map(|_| list_slowly(&rig, path))).await;
@@ -111,7 +119,7 @@ async fn a_client_that_leaves_frees_its_share() {
     // What it was admitted with beyond its true size is given back.
     assert!((3000 * 1024..3000 * 1100).contains(&in_flight(&rig)), "{}", in_flight(&rig));
     let mut second = SlowCall::begin(&rig, RANGE, &prefixed("k")).await;
-    assert!(timeout(Duration::from_secs(20), second.headers()).await.is_err(), "there was room for both");
+    assert!(timeout(Duration::from_secs(5), second.headers()).await.is_err(), "there was room for both");
     drop(first);
     let left = Instant::now();
     second = SlowCall::begin(&rig, RANGE, &prefixed("k")).await;
@@ -120,10 +128,34 @@ async fn a_client_that_leaves_frees_its_share() {
     until(|| in_flight(&rig) == 0).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_finds_no_room_for_too_long_is_told_so() {
+    let rig = filled(3000).await;
+    let txn = TxnRequest {
+        success: vec![RequestOp { request: Some(Request::RequestRange(prefixed("k"))) }],
+        ..TxnRequest::default()
+    };
+    let holding = stalled(&rig, RANGE, &prefixed("k")).await;
+    let mut kv = rig.kv();
+    for round in 0..2 {
+        let asked = Instant::now();
+        let refused = match round {
+            0 => kv.range(prefixed("k")).await.unwrap_err(),
+            _ => kv.txn(txn.clone()).await.unwrap_err(),
+        };
+        assert_eq!(refused.code(), tonic::Code::Unavailable, "{refused:?}");
+        assert_eq!(refused.message(), EtcdError::Timeout.to_string());
+        assert!((7..8).contains(&asked.elapsed().as_secs()), "{:?}", asked.elapsed());
+    }
+    drop(holding);
+    until(|| in_flight(&rig) == 0).await;
+    assert_eq!(kv.range(prefixed("k")).await.unwrap().into_inner().count, 3000);
+}
+
 /// However long an answer is not taken, others come to theirs.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_stalls_is_cut_off() {
-    let rig = filled(3000).await;
+    let rig = filled_with(3000, &[PATIENT]).await;
     let txn = TxnRequest {
         success: vec![RequestOp { request: Some(Request::RequestRange(prefixed("k"))) }],
         ..TxnRequest::default()
@@ -171,7 +203,7 @@ async fn a_client_that_is_slow_is_not_cut_off() {
 /// What an answer takes is not guessed from the store's average alone.
 #[tokio::test(start_paused = true)]
 async fn pairs_larger_than_the_average_count_as_they_are() {
-    let rig = rig().await;
+    let rig = rig(&[]).await;
     fill(&rig, "small", 5000, 10).await;
     fill(&rig, "large", 40, 200_000).await;
     for (request, bytes) in [
