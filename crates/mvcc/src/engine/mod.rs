@@ -6,6 +6,9 @@
 
 mod error;
 pub mod memory;
+// For the fuzz targets; not part of what this crate promises.
+#[doc(hidden)]
+pub mod parse;
 #[cfg(feature = "rocksdb")]
 pub mod rocksdb;
 #[cfg(test)]

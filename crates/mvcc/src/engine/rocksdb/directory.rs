@@ -4,12 +4,12 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use super::super::parse::format;
 use super::super::{BlobWriter, EngineError};
 use super::errors::io_error;
 
 /// Says what the directory holds, before anything else is in it.
 const FORMAT_FILE: &str = "FORMAT";
-const FORMAT_PREFIX: &str = "stentor data format ";
 /// The format that this version writes, and the latest that it reads.
 const FORMAT: u32 = 1;
 
@@ -160,7 +160,7 @@ fn write_format(directory: &Path) -> Result<(), EngineError> {
     let temporary = directory.join(format!("{FORMAT_FILE}.tmp"));
     let write = || -> io::Result<()> {
         let mut file = File::create(&temporary)?;
-        writeln!(file, "{FORMAT_PREFIX}{FORMAT}")?;
+        file.write_all(format::line(FORMAT).as_bytes())?;
         file.sync_all()?;
         fs::rename(&temporary, directory.join(FORMAT_FILE))
     };
@@ -170,7 +170,7 @@ fn write_format(directory: &Path) -> Result<(), EngineError> {
 
 fn check_format(path: &Path) -> Result<(), EngineError> {
     let content = fs::read(path).map_err(|e| io_error("read", path, &e))?;
-    match parse_format(&content) {
+    match format::parse(&content) {
         Some(FORMAT) => Ok(()),
         Some(found) if found > FORMAT => Err(EngineError::TooNew { found, supported: FORMAT }),
         _ => {
@@ -180,12 +180,6 @@ fn check_format(path: &Path) -> Result<(), EngineError> {
     }
 }
 
-fn parse_format(content: &[u8]) -> Option<u32> {
-    let line = std::str::from_utf8(content).ok()?.strip_suffix('\n')?;
-    let digits = line.strip_prefix(FORMAT_PREFIX)?;
-    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
-}
-
 fn lock(path: &Path) -> Result<Lock, EngineError> {
     // RocksDB's own lock comes too late: what is done before it would meet an open database.
     let file = File::open(path).map_err(|e| io_error("open", path, &e))?;
@@ -193,28 +187,5 @@ fn lock(path: &Path) -> Result<Lock, EngineError> {
         Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(EngineError::Locked(format!("{} is locked", path.display()))),
         Err(TryLockError::Error(error)) => Err(io_error("lock", path, &error)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_whole_line_is_a_format() {
-        assert_eq!(parse_format(b"stentor data format 1\n"), Some(1));
-        assert_eq!(parse_format(b"stentor data format 4294967295\n"), Some(u32::MAX));
-        for bad in [
-            &b""[..],
-            b"\n",
-            b"stentor data format 1",
-            b"stentor data format \n",
-            b"stentor data format +1\n",
-            b"stentor data format 1\n\n",
-            b"stentor data format 4294967296\n",
-            b"stentor data format \xff\n",
-        ] {
-            assert_eq!(parse_format(bad), None, "{bad:?}");
-        }
     }
 }
