@@ -30,11 +30,14 @@ targets! {
     config_file: stentor_fuzz::targets::CONFIG_FILE;
     config_flags: stentor_fuzz::targets::CONFIG_FLAGS;
     connection: stentor_fuzz::targets::CONNECTION;
+    data_format: stentor_fuzz::targets::DATA_FORMAT;
     error_text: stentor_fuzz::targets::ERROR_TEXT;
     history_record: stentor_fuzz::targets::HISTORY_RECORD;
     index_checkpoint: stentor_fuzz::targets::INDEX_CHECKPOINT;
     key_range: stentor_fuzz::targets::KEY_RANGE;
     log_entry: stentor_fuzz::targets::LOG_ENTRY;
     snapshot: stentor_fuzz::targets::SNAPSHOT;
+    snapshot_file: stentor_fuzz::targets::SNAPSHOT_FILE;
     stored_records: stentor_fuzz::targets::STORED_RECORDS;
+    torn_log: stentor_fuzz::targets::TORN_LOG;
 }

@@ -18,7 +18,6 @@ mod json;
 mod print;
 mod progress;
 mod session;
-mod snapshot;
 mod table;
 
 use failure::{Failure, Result};

@@ -39,7 +39,7 @@ fn restored(bytes: &[u8]) -> Outcome {
     Outcome::of(&result)
 }
 
-fn with_right_checksums(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn with_right_checksums(bytes: &[u8]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     // The head's checksum counts from its first byte; its length stands behind the magic.
     let mut next = correct(&mut bytes, 0..MAGIC.len() + WORD);
@@ -61,7 +61,7 @@ fn correct(bytes: &mut [u8], head: Range<usize>) -> Option<usize> {
     Some(end + WORD)
 }
 
-fn samples() -> Vec<Vec<u8>> {
+pub(super) fn samples() -> Vec<Vec<u8>> {
     let sample = |fill: fn(&Store) -> Result<(), Error>| -> Result<Vec<u8>, Error> {
         let store = store::open(&Disk::new())?;
         fill(&store)?;

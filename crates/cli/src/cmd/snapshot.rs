@@ -3,11 +3,12 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use stentor_cli::snapshot::{SnapshotError, Summary, summarize};
+
 use crate::failure::{Exit, Failure, Result, io_text};
 use crate::print::{Format, show};
 use crate::progress::Bar;
 use crate::session::Session;
-use crate::snapshot::{Summary, summarize};
 
 /// Save the whole store to a file, and start a new one from it
 #[derive(Debug, clap::Args)]
@@ -137,7 +138,7 @@ async fn fetch(part: &Path, session: &Session) -> Result<String> {
     }
     file.sync_all().map_err(|e| failed("write", e))?;
     drop(bar);
-    check(part, "verifying")?.verify()?;
+    verify(&check(part, "verifying")?)?;
     Ok(version)
 }
 
@@ -145,10 +146,26 @@ fn interrupted(message: String) -> Failure {
     Failure::new(Exit::Interrupted, message)
 }
 
+/// Looks at all of a file, and shows how far it is.
 fn check(path: &Path, what: &'static str) -> Result<Summary> {
     let bar = Bar::bytes(what);
-    bar.set_total(fs::metadata(path).map_or(0, |m| m.len()));
-    summarize(path, |n| bar.add(n))
+    let summary = || -> std::result::Result<Summary, SnapshotError> {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        bar.set_total(length);
+        summarize(&mut file, length, |n| bar.add(n))
+    };
+    summary().map_err(|error| {
+        let message = match &error {
+            SnapshotError::Length(_) => format!("{} is no whole snapshot: {error}", path.display()),
+            _ => format!("cannot read {}: {error}", path.display()),
+        };
+        Failure::new(Exit::Error, message)
+    })
+}
+
+fn verify(summary: &Summary) -> Result<()> {
+    summary.verify().map_err(|error| Failure::new(Exit::Error, error))
 }
 
 fn part_of(path: &Path) -> PathBuf {
@@ -166,7 +183,7 @@ fn sync_dir(file: &Path) -> std::io::Result<()> {
 fn status(path: &Path, session: &Session) -> Result<()> {
     session.printer.refuse(Format::Protobuf)?;
     let summary = check(path, "reading")?;
-    summary.verify()?;
+    verify(&summary)?;
     show(session.printer.snapshot(&summary))
 }
 
@@ -183,7 +200,7 @@ impl Restore {
         }
         let summary = check(file, "verifying")?;
         if !self.skip_hash_check {
-            summary.verify()?;
+            verify(&summary)?;
         }
         if !summary.ours {
             let message = format!("{} is no snapshot of Stentor", file.display());
@@ -243,8 +260,8 @@ fn place(file: &Path, dir: &Path) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::MAGIC;
     use sha2::{Digest as _, Sha256};
+    use stentor_cli::snapshot::MAGIC;
 
     fn restore(file: &Path, dir: &Path) -> Restore {
         Restore {

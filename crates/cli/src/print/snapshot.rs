@@ -1,9 +1,10 @@
 //! What is known of a snapshot file.
 
+use stentor_cli::snapshot::Summary;
+
 use super::{Format, Printer, line};
 use crate::go;
 use crate::json::{Json, Object};
-use crate::snapshot::Summary;
 use crate::table::Table;
 
 /// Shown for the revision and the number of keys of a snapshot whose head is not for this version to read.
