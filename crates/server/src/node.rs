@@ -30,7 +30,7 @@ const REQUEST_TIME: Duration = Duration::from_secs(5);
 const FIRST_TERM: u64 = 2;
 
 /// Calls that read the whole store at a time, of each kind: each holds a thread.
-const MAX_SCANS: usize = 4;
+pub(crate) const MAX_SCANS: usize = 4;
 
 /// What the core needs of the configuration.
 #[derive(Clone, Debug)]

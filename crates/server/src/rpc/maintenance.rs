@@ -216,3 +216,55 @@ impl Maintenance for MaintenanceService {
         Err(not_built("Maintenance.Downgrade"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use stentor_mvcc::engine::memory::{Disk, MemoryEngine};
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::config::{self, Command};
+    use crate::environment::{Environment, Workers};
+    use crate::metrics::Metrics;
+    use crate::node::MAX_SCANS;
+
+    fn node(stop: &CancellationToken) -> Arc<Node> {
+        let Ok(Command::Run { config, .. }) = config::load([], []) else { panic!("the defaults are refused") };
+        let engine = Arc::new(MemoryEngine::open(&Disk::new()).unwrap());
+        let environment = Environment { workers: Workers::Tasks, ..Environment::system() };
+        let metrics = Metrics::new(config.metrics);
+        Node::start(engine, &config, environment, metrics, stop).unwrap().0
+    }
+
+    async fn hash_kv(service: &MaintenanceService) -> Result<(), Status> {
+        service.hash_kv(Request::new(HashKvRequest::default())).await.map(drop)
+    }
+
+    /// A status without what is beside code and text.
+    fn told<T>(result: Result<T, Status>) -> Option<String> {
+        result.err().map(|status| status.message().to_owned())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn few_read_the_whole_store_at_a_time() {
+        let stop = CancellationToken::new();
+        let node = node(&stop);
+        let service = MaintenanceService::new(node.clone());
+        let timeout = Some(EtcdError::Timeout.to_string());
+        let places = u32::try_from(MAX_SCANS).unwrap();
+
+        let hashing = node.hashes.enter(places).await.unwrap();
+        let begun = Instant::now();
+        assert_eq!(told(hash_kv(&service).await), timeout);
+        assert_eq!(begun.elapsed(), node.settings.time_limit);
+        assert_eq!(told(service.hash(Request::new(HashRequest {})).await), timeout);
+        assert_eq!(told(service.snapshot(Request::new(SnapshotRequest {})).await), None, "it is no hash");
+        drop(hashing);
+        assert_eq!(told(hash_kv(&service).await), None);
+
+        let _reading = node.snapshots.enter(places).await.unwrap();
+        assert_eq!(told(service.snapshot(Request::new(SnapshotRequest {})).await), timeout);
+        assert_eq!(told(hash_kv(&service).await), None);
+        stop.cancel();
+    }
+}
