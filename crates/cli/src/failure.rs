@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use stentor_client::Error;
+use stentor_client::raw::Error;
 
 /// An exit code of etcdctl.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stentor_client::{Client, ClientBuilder, Error};
+use stentor_client::raw::{Client, ClientBuilder, Error};
 use tokio::time::Instant;
 
 use crate::failure::{Exit, Failure, Result};

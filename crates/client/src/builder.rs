@@ -1,80 +1,143 @@
 use std::fmt;
-use std::sync::Arc;
+use std::future::Future;
+use std::io;
+use std::sync::Mutex;
 use std::time::Duration;
 
-use crate::connection::Connection;
-use crate::{Client, Endpoint, Error, Result, auth};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::auth::{Auth, Credentials};
+use crate::backoff::Backoff;
+use crate::call::Core;
+use crate::client::Client;
+use crate::endpoint::{Dial, DialOptions, Endpoint, Pool, PoolOptions};
+use crate::error::{Error, ErrorKind, Result};
+use crate::random::Random;
 
 /// How a [`Client`] connects and calls.
-#[derive(Clone)]
-#[must_use = "a builder does nothing until `connect` is called"]
+#[must_use = "a builder does nothing until `connect` or `build` is called"]
 pub struct ClientBuilder {
-    pub(crate) endpoints: Vec<String>,
-    pub(crate) connect_timeout: Duration,
-    pub(crate) call_timeout: Option<Duration>,
-    pub(crate) keep_alive: Option<(Duration, Duration)>,
-    pub(crate) credentials: Option<(String, String)>,
+    endpoints: Vec<String>,
+    credentials: Option<(String, String)>,
+    call_timeout: Option<Duration>,
+    try_timeout: Duration,
+    connect_timeout: Duration,
+    keep_alive: Option<(Duration, Duration)>,
+    backoff: Backoff,
+    dial: Dial,
+    seed: Option<u64>,
 }
+
+/// Servers end connections that ping more often than every 5 s; with other requests between, 10 s is safe.
+const SHORTEST_PING_INTERVAL: Duration = Duration::from_secs(10);
 
 impl ClientBuilder {
     pub(crate) fn new(endpoints: Vec<String>) -> ClientBuilder {
         ClientBuilder {
             endpoints,
-            connect_timeout: Duration::from_secs(2),
-            call_timeout: Some(Duration::from_secs(5)),
-            keep_alive: Some((Duration::from_secs(10), Duration::from_secs(5))),
             credentials: None,
+            call_timeout: Some(Duration::from_secs(5)),
+            try_timeout: Duration::from_secs(2),
+            connect_timeout: Duration::from_secs(2),
+            keep_alive: Some((SHORTEST_PING_INTERVAL, Duration::from_secs(5))),
+            backoff: Backoff::default(),
+            dial: Dial::tcp(),
+            seed: None,
         }
     }
 
-    /// How long one try to connect to one endpoint may take; 2 s by default.
-    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = timeout;
-        self
-    }
-
-    /// How long a unary call may take from end to end; 5 s by default, `None` for no limit. Streams
-    /// have none.
-    pub fn call_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.call_timeout = timeout.into();
-        self
-    }
-
-    /// Pings the server every `interval` while a call or stream is open, and gives the connection up
-    /// when no answer came within `timeout`; 10 s and 5 s by default. An interval below 10 s is raised
-    /// to that, since servers end connections that ping more often.
-    pub fn keep_alive(mut self, interval: Duration, timeout: Duration) -> Self {
-        self.keep_alive = Some((interval.max(Duration::from_secs(10)), timeout));
-        self
-    }
-
-    /// Logs in as `user` when connecting. A server on which authentication is off is used without.
+    /// Logs in as `user`. A server on which authentication is off is used without.
     pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
         self.credentials = Some((user.into(), password.into()));
         self
     }
 
-    /// Tries the endpoints in the order given and keeps the first that answers. The connection is made
-    /// again by itself, to the same endpoint, when a later call finds it broken.
+    /// How long a call may take, all its tries and pauses included; 5 s by default, `None` for no limit.
+    /// It does not limit a whole list, only each of its pages, and no watch.
+    pub fn call_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.call_timeout = timeout.into();
+        self
+    }
+
+    /// How long one try of a call that may be repeated can take before another endpoint is asked; 2 s by
+    /// default.
+    pub fn try_timeout(mut self, timeout: Duration) -> Self {
+        self.try_timeout = timeout;
+        self
+    }
+
+    /// How long connecting to one endpoint may take; 2 s by default.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// Pings the server every `interval` while a call or stream is open, and gives the connection up when
+    /// no answer came within `timeout`; 10 s and 5 s by default. An interval below 10 s is raised to that,
+    /// since servers end connections that ping more often.
+    pub fn keep_alive(mut self, interval: Duration, timeout: Duration) -> Self {
+        self.keep_alive = Some((interval.max(SHORTEST_PING_INTERVAL), timeout));
+        self
+    }
+
+    /// How long to wait before an endpoint, a call or a stream is tried again.
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.backoff = backoff;
+        self
+    }
+
+    /// Connects by this instead of TCP: through a proxy, over a unix socket, in a simulated network.
+    pub fn connector<F, Fut, S>(mut self, connect: F) -> Self
+    where
+        F: Fn(Endpoint) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = io::Result<S>> + Send + 'static,
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        self.dial = Dial::by(connect);
+        self
+    }
+
+    /// Draws jitter from this seed. With a simulated network and a paused clock, everything a client does
+    /// is then the same in every run; its clock is tokio's.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// A client that has not touched the network yet: it connects when something is asked of it.
     ///
     /// # Errors
-    /// [`Error::NoEndpoint`], [`Error::InvalidEndpoint`] before anything is tried;
-    /// [`Error::Unreachable`] when no endpoint answered; the server's refusal of the credentials.
-    pub async fn connect(self) -> Result<Client> {
-        let endpoints = self.endpoints.iter().map(|e| Endpoint::parse(e)).collect::<Result<Vec<_>>>()?;
-        let mut last = Error::NoEndpoint;
-        for endpoint in endpoints {
-            match Connection::open(endpoint, &self).await {
-                Ok(mut connection) => {
-                    if let Some((user, password)) = &self.credentials {
-                        connection.token = auth::log_in(&connection, user, password).await?;
-                    }
-                    return Ok(Client { connection: Arc::new(connection) });
-                }
-                Err(error) => last = error,
-            }
+    /// [`InvalidEndpoint`](ErrorKind::InvalidEndpoint) for an address that cannot be read, or none at all.
+    pub fn build(self) -> Result<Client> {
+        let endpoints = self.endpoints.iter().map(|e| Ok(Endpoint::parse(e)?)).collect::<Result<Vec<_>>>()?;
+        if endpoints.is_empty() {
+            return Err(Error::with(ErrorKind::InvalidEndpoint, "name at least one, as host:port"));
         }
-        Err(last)
+        let mut random = Random::seeded(self.seed.unwrap_or_else(Random::seed_of_the_system));
+        let dial = DialOptions { dial: self.dial, connect_timeout: self.connect_timeout, keep_alive: self.keep_alive };
+        let options = PoolOptions { endpoints, dial, backoff: self.backoff, try_timeout: self.try_timeout };
+        let credentials = self.credentials.map(|(user, password)| Credentials { user, password });
+        Ok(Client::new(Core {
+            pool: Pool::new(options, random.fork()),
+            auth: Auth::new(credentials),
+            backoff: self.backoff,
+            call_timeout: self.call_timeout,
+            random: Mutex::new(random),
+        }))
+    }
+
+    /// A client that is known to reach one of its endpoints, and whose credentials are good.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build); [`Unavailable`](ErrorKind::Unavailable) if no endpoint answered within
+    /// the call timeout; [`Unauthenticated`](ErrorKind::Unauthenticated) if the credentials were refused.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, nothing is left open.
+    pub async fn connect(self) -> Result<Client> {
+        let client = self.build()?;
+        client.core().check().await?;
+        Ok(client)
     }
 }
 
@@ -82,10 +145,12 @@ impl fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientBuilder")
             .field("endpoints", &self.endpoints)
-            .field("connect_timeout", &self.connect_timeout)
-            .field("call_timeout", &self.call_timeout)
-            .field("keep_alive", &self.keep_alive)
             .field("user", &self.credentials.as_ref().map(|(user, _)| user))
+            .field("call_timeout", &self.call_timeout)
+            .field("try_timeout", &self.try_timeout)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("keep_alive", &self.keep_alive)
+            .field("backoff", &self.backoff)
             .finish_non_exhaustive()
     }
 }
@@ -99,11 +164,22 @@ mod tests {
         let builder = Client::builder(["a:1"]).credentials("root", "s3cret");
         let text = format!("{builder:?}");
         assert!(text.contains("root") && !text.contains("s3cret"), "{text}");
+        let text = format!("{:?}", builder.build().unwrap());
+        assert!(text.contains("root") && !text.contains("s3cret"), "{text}");
     }
 
     #[test]
     fn pings_are_never_too_frequent() {
         let builder = Client::builder(["a:1"]).keep_alive(Duration::from_secs(2), Duration::from_secs(6));
         assert_eq!(builder.keep_alive, Some((Duration::from_secs(10), Duration::from_secs(6))));
+    }
+
+    #[test]
+    fn building_needs_an_endpoint_that_can_be_read_and_no_runtime() {
+        assert!(Client::builder(["a:1", "b:2"]).build().is_ok());
+        for endpoints in [vec![], vec!["nonsense"], vec!["a:1", "https://b:2"]] {
+            let error = Client::builder(endpoints).build().unwrap_err();
+            assert_eq!(*error.kind(), ErrorKind::InvalidEndpoint);
+        }
     }
 }

@@ -1,56 +1,235 @@
+//! One unary call: which endpoint it goes to, whether it may be sent again, and its deadline.
+
+use std::fmt;
 use std::future::Future;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use tonic::{Request, Response, Status, Streaming};
+use tokio::time::Instant;
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status};
 
-use crate::connection::Connection;
-use crate::{Error, Result};
+use crate::auth::{Auth, Token};
+use crate::backoff::{Backoff, Pauses};
+use crate::endpoint::{Class, Connection, Pool};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fault::{Fault, Verdict};
+use crate::random::Random;
 
 /// etcd's answers have no size limit, so neither has what is accepted.
 pub(crate) const NO_LIMIT: usize = usize::MAX;
 
 /// Makes the generated stub of a service over a connection.
 macro_rules! stub {
-    ($stub:ty, $connection:expr) => {
-        <$stub>::new($connection.channel.clone())
+    ($stub:ty, $channel:expr) => {
+        <$stub>::new($channel)
             .max_decoding_message_size($crate::call::NO_LIMIT)
             .max_encoding_message_size($crate::call::NO_LIMIT)
     };
 }
 pub(crate) use stub;
 
-impl Connection {
-    /// `message` with the metadata that every request carries.
-    pub(crate) fn request<T>(&self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
-        if let Some(token) = &self.token {
-            request.metadata_mut().insert("token", token.clone());
-        }
-        request
-    }
+/// What all parts of a client share.
+pub(crate) struct Core {
+    pub(crate) pool: Pool,
+    pub(crate) auth: Auth,
+    pub(crate) backoff: Backoff,
+    pub(crate) call_timeout: Option<Duration>,
+    pub(crate) random: Mutex<Random>,
+}
 
-    /// Runs one unary call: the deadline covers it from end to end, and the server is told of it.
-    pub(crate) async fn unary<Q, A, F, Fut>(&self, message: Q, call: F) -> Result<A>
+/// How often a call may be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// It changes nothing, or the same if it is sent twice.
+    Repeatable,
+    /// It is sent again only if it surely did not happen.
+    Once,
+}
+
+/// The least pause before a server that has too much to do is asked again.
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
+
+impl Core {
+    /// Runs a call under the client's deadline. `send` is called for every try.
+    ///
+    /// Cancel safe as far as anything is kept here: nothing is. A call with an effect may have had it.
+    pub(crate) async fn call<Q, A, F, Fut>(
+        &self,
+        class: Class,
+        effect: Effect,
+        message: Q,
+        send: F,
+    ) -> Result<(A, Connection)>
     where
-        F: FnOnce(Request<Q>) -> Fut,
+        Q: Clone,
+        F: Fn(Channel, Request<Q>) -> Fut,
         Fut: Future<Output = std::result::Result<Response<A>, Status>>,
     {
-        let mut request = self.request(message);
-        let answer = match self.call_timeout {
-            None => call(request).await,
-            Some(timeout) => {
-                request.set_timeout(timeout);
-                tokio::time::timeout(timeout, call(request)).await.map_err(|_| Error::DeadlineExceeded)?
+        let deadline = self.call_timeout.map(|timeout| Instant::now() + timeout);
+        let mut attempt = Attempt::new(effect, self.backoff.start());
+        loop {
+            match self.within(deadline, &mut attempt, class, &message, &send).await {
+                Ok(done) => return Ok(done),
+                Err(fault) => attempt.judge(self, &fault, deadline).await?,
             }
+        }
+    }
+
+    /// One try.
+    async fn within<Q, A, F, Fut>(
+        &self,
+        deadline: Option<Instant>,
+        attempt: &mut Attempt,
+        class: Class,
+        message: &Q,
+        send: &F,
+    ) -> std::result::Result<(A, Connection), Fault>
+    where
+        Q: Clone,
+        F: Fn(Channel, Request<Q>) -> Fut,
+        Fut: Future<Output = std::result::Result<Response<A>, Status>>,
+    {
+        attempt.sent_to = None;
+        let token = match until(deadline, self.auth.token(&self.pool, attempt.refused.take())).await {
+            Some(token) => token?,
+            None => return Err(Fault::DeadlineExceeded),
         };
-        answer.map(Response::into_inner).map_err(|status| self.error(&status))
+        let Some(connection) = until(deadline, self.pool.connection(class, attempt.avoid)).await else {
+            return Err(Fault::DeadlineExceeded);
+        };
+        let mut request = Request::new(message.clone());
+        token.sign(&mut request);
+        attempt.token = Some(token);
+        // A write's only try has all the time there is: when it passes, the outcome is unknown.
+        let limit = (attempt.effect == Effect::Repeatable).then(|| Instant::now() + self.pool.try_timeout());
+        let due = [limit, deadline].into_iter().flatten().min();
+        if let Some(due) = due {
+            request.set_timeout(due.saturating_duration_since(Instant::now()));
+        }
+        attempt.count += 1;
+        attempt.sent_to = Some(connection.clone());
+        match until(due, send(connection.channel.clone(), request)).await {
+            Some(Ok(response)) => {
+                self.pool.succeeded(&connection);
+                Ok((response.into_inner(), connection))
+            }
+            Some(Err(status)) => Err(Fault::from_status(&status, connection.endpoint.as_str())),
+            None => Err(Fault::DeadlineExceeded),
+        }
     }
 
-    /// The next message of a stream; `None` at its regular end.
-    pub(crate) async fn next<T>(&self, stream: &mut Streaming<T>) -> Result<Option<T>> {
-        stream.message().await.map_err(|status| self.error(&status))
+    /// Whether an endpoint can be reached and the credentials are good.
+    pub(crate) async fn check(&self) -> Result<()> {
+        let deadline = self.call_timeout.map(|timeout| Instant::now() + timeout);
+        let checked = async {
+            self.auth.token(&self.pool, None).await.map_err(|fault| Error::from_fault(&fault, false))?;
+            self.pool.connection(Class::Call, None).await;
+            Ok(())
+        };
+        match until(deadline, checked).await {
+            Some(checked) => checked,
+            None => Err(match self.pool.why_unavailable() {
+                Some(why) => Error::with(ErrorKind::Unavailable, why),
+                None => Error::new(ErrorKind::DeadlineExceeded),
+            }),
+        }
     }
 
-    pub(crate) fn error(&self, status: &Status) -> Error {
-        Error::from_status(status, self.endpoint.as_str())
+    /// For a loop of its own.
+    pub(crate) fn fork_random(&self) -> Random {
+        self.random.lock().unwrap_or_else(PoisonError::into_inner).fork()
+    }
+
+    fn pause(&self, pauses: &mut Pauses) -> Duration {
+        pauses.after_failure(&mut self.random.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What is known from the tries so far.
+struct Attempt {
+    effect: Effect,
+    pauses: Pauses,
+    count: u32,
+    /// Where the running try went; `None` while nothing has been sent.
+    sent_to: Option<Connection>,
+    avoid: Option<usize>,
+    token: Option<Token>,
+    /// The number of a token that was refused just now.
+    refused: Option<u64>,
+    refreshed: bool,
+}
+
+impl Attempt {
+    fn new(effect: Effect, pauses: Pauses) -> Attempt {
+        let (sent_to, avoid, token, refused) = (None, None, None, None);
+        Attempt { effect, pauses, count: 0, sent_to, avoid, token, refused, refreshed: false }
+    }
+
+    /// Whether to try again: if so, the pause before that is over when this returns.
+    async fn judge(&mut self, core: &Core, fault: &Fault, deadline: Option<Instant>) -> Result<()> {
+        let verdict = fault.verdict();
+        if let (Some(connection), Verdict::Elsewhere(Some(trouble))) = (&self.sent_to, &verdict)
+            && !overdue(deadline)
+        {
+            core.pool.failed(connection, trouble.clone());
+        }
+        let unsure = self.sent_to.is_some() && self.effect == Effect::Once && fault.may_have_applied();
+        if unsure || overdue(deadline) {
+            return Err(self.error(core, fault));
+        }
+        match verdict {
+            Verdict::Final => return Err(self.error(core, fault)),
+            Verdict::NewToken if self.refreshed || !core.auth.has_credentials() => {
+                return Err(self.error(core, fault));
+            }
+            Verdict::NewToken => {
+                self.refreshed = true;
+                self.refused = self.token.take().map(|token| token.number);
+                return Ok(());
+            }
+            Verdict::Elsewhere(_) => self.avoid = self.sent_to.as_ref().map(|c| c.index),
+            Verdict::Later => {}
+        }
+        let mut pause = core.pause(&mut self.pauses);
+        if verdict == Verdict::Later {
+            pause = pause.max(BUSY_PAUSE) * 2;
+        }
+        match until(deadline, tokio::time::sleep(pause)).await {
+            Some(()) => Ok(()),
+            None => Err(self.error(core, fault)),
+        }
+    }
+
+    fn error(&self, core: &Core, fault: &Fault) -> Error {
+        let wrote = self.effect == Effect::Once && self.sent_to.is_some();
+        let error = match (&self.sent_to, core.pool.why_unavailable()) {
+            // The deadline passed in a wait for an endpoint: what they ran into says more.
+            (None, Some(why)) if matches!(fault, Fault::DeadlineExceeded) => Error::with(ErrorKind::Unavailable, why),
+            _ => Error::from_fault(fault, wrote),
+        };
+        let error = error.after(self.count);
+        match &self.sent_to {
+            Some(connection) => error.at(&connection.endpoint),
+            None => error,
+        }
+    }
+}
+
+fn overdue(deadline: Option<Instant>) -> bool {
+    deadline.is_some_and(|deadline| deadline <= Instant::now())
+}
+
+/// `None` when the deadline passed first.
+async fn until<T>(deadline: Option<Instant>, future: impl Future<Output = T>) -> Option<T> {
+    match deadline {
+        None => Some(future.await),
+        Some(deadline) => tokio::time::timeout_at(deadline, future).await.ok(),
+    }
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core").field("endpoints", &self.pool).field("auth", &self.auth).finish_non_exhaustive()
     }
 }

@@ -1,115 +1,60 @@
-//! A client of the etcd v3 protocol, for Stentor and for etcd.
-//!
-//! This is its first, thin form: one connection to the first endpoint that answers, the calls of each
-//! service with the protocol's own messages, a deadline over every unary call, and errors that say
-//! whether a write may have happened. It retries nothing by itself and a watch ends with its stream.
+//! A client of the etcd v3 protocol, for Stentor and for etcd 3.4 to 3.7, in which a watch survives
+//! everything but the loss of the history it needs.
 //!
 //! ```no_run
-//! use stentor_client::Client;
-//! use stentor_proto::etcdserverpb::{PutRequest, RangeRequest};
+//! use stentor_client::{Client, KeyRange};
 //!
-//! # async fn example() -> Result<(), stentor_client::Error> {
-//! let client = Client::connect(["127.0.0.1:2379"]).await?;
-//! client.kv().put(PutRequest { key: "hello".into(), value: "world".into(), ..Default::default() }).await?;
-//! let found = client.kv().range(RangeRequest { key: "hello".into(), ..Default::default() }).await?;
-//! assert_eq!(found.kvs[0].value, "world");
+//! # async fn example() -> stentor_client::Result<()> {
+//! let client = Client::connect(["10.0.0.1:2379", "10.0.0.2:2379", "10.0.0.3:2379"]).await?;
+//!
+//! // What there is, and then every change of it: none is missed, and none comes twice.
+//! let tasks = client.list(KeyRange::segment("/task/10.0.0.1")).await?;
+//! let mut changes = client.watch(KeyRange::segment("/task/10.0.0.1")).after(tasks.revision()).await?.into_events();
+//! while let Some(change) = changes.next().await {
+//!     println!("{:?}", change?);
+//! }
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! - [`Client`] is cheap to clone, and its methods take `&self`. What it sends again by itself, and what it
+//!   does not, is stated with each; [`Error::kind`] says what a failure means.
+//! - [`Watch`] is a stream that goes on where it was after any break, on any member.
+//! - Nothing of the public interface is of the gRPC or HTTP library underneath.
+//!
+//! TLS, leases that keep themselves alive, locks and elections are not built yet.
 
-mod auth;
+// What a program sees.
 mod builder;
-mod call;
-mod cluster;
-mod connection;
-mod endpoint;
+mod client;
 mod error;
-mod introspection;
+mod key_value;
 mod kv;
-mod lease;
-mod maintenance;
+mod list;
+mod range;
 mod watch;
 
-use std::sync::Arc;
+// One call: to which endpoint, how often, with which token.
+mod auth;
+mod backoff;
+mod call;
+mod endpoint;
+mod random;
+// Public as the error of `raw` only.
+#[cfg_attr(not(feature = "raw"), allow(unreachable_pub, dead_code))]
+mod fault;
 
+#[cfg(feature = "raw")]
+pub mod raw;
+
+pub use backoff::Backoff;
 pub use builder::ClientBuilder;
-pub use cluster::Cluster;
-pub use endpoint::Endpoint;
-pub use error::Error;
-pub use introspection::Introspection;
-pub use kv::{Kv, RangeStream};
-pub use lease::{Lease, LeaseKeepAlive};
-pub use maintenance::{Maintenance, SnapshotStream};
-pub use stentor_proto as proto;
-pub use watch::{Watch, WatchStream};
-
-use connection::Connection;
-
-/// The result of a call.
-pub type Result<T> = std::result::Result<T, Error>;
-
-/// A connection to one member of a cluster. Cheap to clone; clones share the connection.
-///
-/// Dropping the future of a call abandons it: a write may still have been applied.
-#[derive(Clone, Debug)]
-pub struct Client {
-    connection: Arc<Connection>,
-}
-
-impl Client {
-    /// Connects with the defaults of [`ClientBuilder`].
-    ///
-    /// # Errors
-    /// As [`ClientBuilder::connect`].
-    pub async fn connect<I, S>(endpoints: I) -> Result<Client>
-    where
-        I: IntoIterator<Item = S>,
-        S: AsRef<str>,
-    {
-        Client::builder(endpoints).connect().await
-    }
-
-    /// A client for these endpoints, each `host:port` or `http://host:port`.
-    pub fn builder<I, S>(endpoints: I) -> ClientBuilder
-    where
-        I: IntoIterator<Item = S>,
-        S: AsRef<str>,
-    {
-        ClientBuilder::new(endpoints.into_iter().map(|e| e.as_ref().to_owned()).collect())
-    }
-
-    /// The endpoint that this client is connected to.
-    pub fn endpoint(&self) -> &Endpoint {
-        &self.connection.endpoint
-    }
-
-    /// Keys and values.
-    pub fn kv(&self) -> Kv<'_> {
-        Kv::new(&self.connection)
-    }
-
-    /// Leases.
-    pub fn lease(&self) -> Lease<'_> {
-        Lease::new(&self.connection)
-    }
-
-    /// Watches.
-    pub fn watch(&self) -> Watch<'_> {
-        Watch::new(&self.connection)
-    }
-
-    /// The member's own state: status, hashes, snapshots, alarms.
-    pub fn maintenance(&self) -> Maintenance<'_> {
-        Maintenance::new(&self.connection)
-    }
-
-    /// What only a Stentor tells of itself: its watchers.
-    pub fn introspection(&self) -> Introspection<'_> {
-        Introspection::new(&self.connection)
-    }
-
-    /// The cluster's members.
-    pub fn cluster(&self) -> Cluster<'_> {
-        Cluster::new(&self.connection)
-    }
-}
+pub use client::Client;
+pub use endpoint::{Endpoint, InvalidEndpoint};
+pub use error::{Error, ErrorKind, Result};
+pub use key_value::{KeyValue, LeaseId};
+pub use kv::{Delete, Deleted, Get, Put};
+pub use list::{ListBuilder, Listing, Pages};
+pub use range::KeyRange;
+pub use stentor_proto::Revision;
+pub use watch::{Batch, Event, EventKind, Events, Interruption, Prev, Watch, WatchBuilder, WatchControl, WatchItem};

@@ -1,4 +1,4 @@
-use stentor_client::Client;
+use stentor_client::raw::Client;
 use stentor_proto::etcdserverpb::alarm_request::AlarmAction;
 use stentor_proto::etcdserverpb::{AlarmRequest, AlarmResponse, AlarmType};
 
@@ -28,7 +28,7 @@ enum Command {
 }
 
 /// All alarms there are.
-pub(crate) async fn list(client: &Client) -> stentor_client::Result<AlarmResponse> {
+pub(crate) async fn list(client: &Client) -> stentor_client::raw::Result<AlarmResponse> {
     let request = AlarmRequest { action: AlarmAction::Get.into(), ..Default::default() };
     client.maintenance().alarm(request).await
 }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use stentor_client::Client;
+use stentor_client::raw::Client;
 use stentor_proto::KeyRange;
 use stentor_proto::etcdserverpb::{CompactionRequest, DeleteRangeRequest, PutRequest, RangeRequest};
 use tokio::time::Instant;

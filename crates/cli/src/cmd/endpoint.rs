@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use stentor_client::{Client, Error};
+use stentor_client::raw::{Client, Error};
 use stentor_proto::EtcdError;
 use stentor_proto::etcdserverpb::{HashKvRequest, RangeRequest, StatusResponse};
 

@@ -1,6 +1,6 @@
 use std::ffi::OsString;
 
-use stentor_client::{Client, proto::etcdserverpb::RangeRequest, proto::etcdserverpb::RangeResponse};
+use stentor_client::raw::{Client, proto::etcdserverpb::RangeRequest, proto::etcdserverpb::RangeResponse};
 use stentor_proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 
 use super::{bytes, key_range, linearizable};

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use stentor_client::Client;
+use stentor_client::raw::Client;
 use stentor_proto::EtcdError;
 use stentor_proto::etcdserverpb::{LeaseGrantRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest};
 

@@ -25,7 +25,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
 use bytes::Bytes;
-use stentor_client::Client;
+use stentor_client::raw::Client;
 use stentor_proto::KeyRange;
 
 use crate::args::Command;
@@ -97,7 +97,7 @@ fn key_range(key: Bytes, end: Option<Bytes>, prefix: bool, from_key: bool) -> Re
 /// The endpoints to ask one by one: those given, or with `--cluster` those of all members.
 async fn all_endpoints(session: &Session, cluster: bool) -> Result<Vec<String>> {
     if session.endpoints.is_empty() {
-        return Err(stentor_client::Error::NoEndpoint.into());
+        return Err(stentor_client::raw::Error::NoEndpoint.into());
     }
     if !cluster {
         return Ok(session.endpoints.clone());
@@ -117,6 +117,6 @@ async fn all_endpoints(session: &Session, cluster: bool) -> Result<Vec<String>> 
 }
 
 /// Connects to this endpoint and no other.
-async fn connect_one(session: &Session, endpoint: &str) -> stentor_client::Result<Client> {
+async fn connect_one(session: &Session, endpoint: &str) -> stentor_client::raw::Result<Client> {
     session.connect_to(&[endpoint.to_owned()]).await
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stentor_client::{Client, Error, WatchStream};
+use stentor_client::raw::{Client, Error, WatchStream};
 use stentor_proto::EtcdError;
 use stentor_proto::etcdserverpb::{WatchCreateRequest, WatchResponse};
 use tokio::sync::mpsc;
@@ -77,7 +77,7 @@ impl Watcher {
         }
     }
 
-    async fn open(&self, session: &Session) -> stentor_client::Result<(Client, WatchStream)> {
+    async fn open(&self, session: &Session) -> stentor_client::raw::Result<(Client, WatchStream)> {
         let client = session.builder(&session.endpoints).connect().await?;
         let stream = client.watch().open(self.request.clone()).await?;
         Ok((client, stream))

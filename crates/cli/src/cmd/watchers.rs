@@ -2,7 +2,7 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use console::Term;
-use stentor_client::{Client, Error};
+use stentor_client::raw::{Client, Error};
 use stentor_proto::introspectionpb::watchers_request::Order as WireOrder;
 use stentor_proto::introspectionpb::{WatcherState, WatchersRequest, WatchersResponse};
 use tokio::time::{MissedTickBehavior, interval};

@@ -4,7 +4,8 @@ use std::time::Duration;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 
-use crate::{ClientBuilder, Endpoint, Error, Result, error};
+use crate::fault;
+use crate::raw::{ClientBuilder, Endpoint, Error, Result};
 
 /// One open connection and what every call on it needs.
 pub(crate) struct Connection {
@@ -29,7 +30,7 @@ impl Connection {
         let channel = tokio::time::timeout(options.connect_timeout, transport.connect())
             .await
             .map_err(|_| unreachable("connection timed out".to_owned()))?
-            .map_err(|e| unreachable(error::innermost(&e)))?;
+            .map_err(|e| unreachable(fault::innermost(&e)))?;
         Ok(Connection { endpoint, channel, call_timeout: options.call_timeout, token: None })
     }
 }

@@ -9,11 +9,11 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-use crate::call::stub;
-use crate::connection::Connection;
-use crate::{Error, Result};
+use crate::raw::call::stub;
+use crate::raw::connection::Connection;
+use crate::raw::{Error, Result};
 
-/// Opens watch streams; see [`Client::watch`](crate::Client::watch).
+/// Opens watch streams; see [`Client::watch`](crate::raw::Client::watch).
 #[derive(Clone, Copy, Debug)]
 pub struct Watch<'a> {
     connection: &'a Arc<Connection>,

@@ -1,7 +1,5 @@
 use std::fmt;
 
-use crate::Error;
-
 /// The address of one member.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
@@ -9,20 +7,27 @@ pub struct Endpoint {
     uri: http::Uri,
 }
 
+/// A text that is no address of a member, or one that needs what is not built yet.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("invalid endpoint {endpoint:?}: {reason}")]
+pub struct InvalidEndpoint {
+    pub(crate) endpoint: String,
+    pub(crate) reason: String,
+}
+
 impl Endpoint {
     /// Reads `host:port`, `http://host:port` or `http://host:port/`.
     ///
     /// # Errors
-    /// [`Error::InvalidEndpoint`] for anything else, `https://` and `unix://` included: neither is
-    /// built yet.
+    /// Anything else is refused, `https://` and `unix://` included: neither is built yet.
     ///
     /// ```
     /// use stentor_client::Endpoint;
     /// assert_eq!(Endpoint::parse("127.0.0.1:2379").unwrap().authority(), "127.0.0.1:2379");
     /// assert!(Endpoint::parse("127.0.0.1").is_err());
     /// ```
-    pub fn parse(text: &str) -> Result<Endpoint, Error> {
-        let invalid = |reason: &str| Error::InvalidEndpoint { endpoint: text.to_owned(), reason: reason.to_owned() };
+    pub fn parse(text: &str) -> Result<Endpoint, InvalidEndpoint> {
+        let invalid = |reason: &str| InvalidEndpoint { endpoint: text.to_owned(), reason: reason.to_owned() };
         let address = match text.split_once("://") {
             None | Some(("http", _)) => text.trim_start_matches("http://"),
             Some(("https", _)) => return Err(invalid("TLS is not supported yet; use http://")),

@@ -7,12 +7,12 @@ use stentor_proto::etcdserverpb::{
 };
 use tonic::Streaming;
 
-use crate::Result;
-use crate::call::stub;
-use crate::connection::Connection;
+use crate::raw::Result;
+use crate::raw::call::stub;
+use crate::raw::connection::Connection;
 
 /// Calls on the member that the client is connected to; see
-/// [`Client::maintenance`](crate::Client::maintenance).
+/// [`Client::maintenance`](crate::raw::Client::maintenance).
 #[derive(Clone, Copy, Debug)]
 pub struct Maintenance<'a> {
     connection: &'a Arc<Connection>,
@@ -37,7 +37,7 @@ impl<'a> Maintenance<'a> {
     /// The member's version, size, leader and raft positions.
     ///
     /// # Errors
-    /// See [`Error`](crate::Error); so for every call here.
+    /// See [`Error`](crate::raw::Error); so for every call here.
     pub async fn status(self) -> Result<StatusResponse> {
         let mut stub = self.stub();
         self.connection.unary(StatusRequest {}, async |r| stub.status(r).await).await
@@ -85,7 +85,7 @@ impl SnapshotStream {
     /// The next chunk; `None` after the last, which holds the SHA-256 of those before.
     ///
     /// # Errors
-    /// See [`Error`](crate::Error).
+    /// See [`Error`](crate::raw::Error).
     pub async fn next(&mut self) -> Result<Option<SnapshotResponse>> {
         self.connection.next(&mut self.chunks).await
     }

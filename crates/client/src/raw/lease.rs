@@ -9,11 +9,11 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-use crate::call::stub;
-use crate::connection::Connection;
-use crate::{Error, Result};
+use crate::raw::call::stub;
+use crate::raw::connection::Connection;
+use crate::raw::{Error, Result};
 
-/// Calls on leases; see [`Client::lease`](crate::Client::lease).
+/// Calls on leases; see [`Client::lease`](crate::raw::Client::lease).
 #[derive(Clone, Copy, Debug)]
 pub struct Lease<'a> {
     connection: &'a Arc<Connection>,

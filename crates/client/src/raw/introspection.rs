@@ -3,12 +3,12 @@ use std::sync::Arc;
 use stentor_proto::introspectionpb::introspection_client::IntrospectionClient;
 use stentor_proto::introspectionpb::{WatchersRequest, WatchersResponse};
 
-use crate::Result;
-use crate::call::stub;
-use crate::connection::Connection;
+use crate::raw::Result;
+use crate::raw::call::stub;
+use crate::raw::connection::Connection;
 
 /// What a Stentor member tells of itself beyond etcd's protocol; see
-/// [`Client::introspection`](crate::Client::introspection). An etcd refuses these calls with gRPC's code
+/// [`Client::introspection`](crate::raw::Client::introspection). An etcd refuses these calls with gRPC's code
 /// Unimplemented, 12.
 #[derive(Clone, Copy, Debug)]
 pub struct Introspection<'a> {
@@ -23,7 +23,7 @@ impl<'a> Introspection<'a> {
     /// The watchers and streams of the member that are furthest behind, and how many there are.
     ///
     /// # Errors
-    /// See [`Error`](crate::Error).
+    /// See [`Error`](crate::raw::Error).
     pub async fn watchers(self, request: WatchersRequest) -> Result<WatchersResponse> {
         let mut stub = stub!(IntrospectionClient<_>, self.connection);
         self.connection.unary(request, async |r| stub.watchers(r).await).await

@@ -1,0 +1,193 @@
+//! What is known of each endpoint, and which is taken next. No I/O, no clock of its own.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::backoff::{Backoff, Pauses};
+use crate::random::Random;
+
+/// Why an endpoint is not used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// No connection, or no answer in time.
+    Unreachable(String),
+    /// It answers, and says that it cannot serve: no leader, a learner, shutting down.
+    Unfit(String),
+}
+
+impl Trouble {
+    pub(crate) fn text(&self) -> &str {
+        match self {
+            Trouble::Unreachable(text) | Trouble::Unfit(text) => text,
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Condition {
+    /// Nothing has gone wrong, or nothing was tried yet.
+    Usable,
+    /// Only its prober asks it.
+    Troubled { trouble: Trouble, since: Instant },
+}
+
+#[derive(Debug)]
+struct Member {
+    condition: Condition,
+    pauses: Pauses,
+    /// Its prober is at work.
+    probed: bool,
+    /// When it was last found well; a spell that lasted makes the pauses short again.
+    well_since: Option<Instant>,
+}
+
+/// How long an endpoint has to be well for its next trouble to count as the first.
+const HEALTHY_SPELL: Duration = Duration::from_secs(5);
+
+/// The condition of all endpoints.
+#[derive(Debug)]
+pub(crate) struct Health {
+    members: Vec<Member>,
+    random: Random,
+    /// Where the round begins next.
+    turn: usize,
+}
+
+impl Health {
+    pub(crate) fn new(endpoints: usize, backoff: Backoff, mut random: Random) -> Health {
+        // Clients that start together do not all begin with the first.
+        let turn = if endpoints == 0 { 0 } else { (random.next() % endpoints as u64) as usize };
+        let member =
+            || Member { condition: Condition::Usable, pauses: backoff.start(), probed: false, well_since: None };
+        Health { members: (0..endpoints).map(|_| member()).collect(), random, turn }
+    }
+
+    /// The next usable endpoint in turn, another than `avoid` if there is one. `None` while all are in
+    /// trouble.
+    pub(crate) fn pick(&mut self, avoid: Option<usize>) -> Option<usize> {
+        let count = self.members.len();
+        let in_turn = (0..count).map(|step| (self.turn + step) % count);
+        let usable = in_turn.filter(|&i| self.is_usable(i));
+        let chosen = usable.clone().find(|&i| Some(i) != avoid).or_else(|| usable.clone().next());
+        if let Some(chosen) = chosen {
+            self.turn = chosen + 1;
+        }
+        chosen
+    }
+
+    fn is_usable(&self, index: usize) -> bool {
+        self.members.get(index).is_some_and(|m| matches!(m.condition, Condition::Usable))
+    }
+
+    /// A call failed. True if the endpoint needs a prober now: it has one at most.
+    pub(crate) fn failed(&mut self, index: usize, trouble: Trouble, now: Instant) -> bool {
+        let Some(member) = self.members.get_mut(index) else { return false };
+        let (since, first) = match member.condition {
+            Condition::Usable => (now, true),
+            Condition::Troubled { since, .. } => (since, false),
+        };
+        if first && member.well_since.take().is_some_and(|since| now.duration_since(since) >= HEALTHY_SPELL) {
+            member.pauses.reset();
+        }
+        member.condition = Condition::Troubled { trouble, since };
+        !std::mem::replace(&mut member.probed, true)
+    }
+
+    /// Its prober asks whether there is anything left to do; if not, it ends.
+    pub(crate) fn ends_probing(&mut self, index: usize) -> bool {
+        let Some(member) = self.members.get_mut(index) else { return true };
+        member.probed = matches!(member.condition, Condition::Troubled { .. });
+        !member.probed
+    }
+
+    /// A call was answered. True if the endpoint was in trouble until now.
+    pub(crate) fn succeeded(&mut self, index: usize, now: Instant) -> bool {
+        let Some(member) = self.members.get_mut(index) else { return false };
+        member.well_since.get_or_insert(now);
+        let was_troubled = matches!(member.condition, Condition::Troubled { .. });
+        member.condition = Condition::Usable;
+        was_troubled
+    }
+
+    /// How long its prober waits before it asks.
+    pub(crate) fn pause(&mut self, index: usize) -> Duration {
+        match self.members.get_mut(index) {
+            Some(member) => member.pauses.after_failure(&mut self.random),
+            None => Duration::MAX,
+        }
+    }
+
+    /// What is wrong with an endpoint, and since when.
+    pub(crate) fn trouble(&self, index: usize) -> Option<(&Trouble, Instant)> {
+        match &self.members.get(index)?.condition {
+            Condition::Usable => None,
+            Condition::Troubled { trouble, since } => Some((trouble, *since)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn health(endpoints: usize) -> Health {
+        Health::new(endpoints, Backoff::default(), Random::seeded(3))
+    }
+
+    fn down() -> Trouble {
+        Trouble::Unreachable("refused".into())
+    }
+
+    #[test]
+    fn endpoints_take_turns_and_one_in_trouble_is_left_out() {
+        let mut health = health(3);
+        let now = Instant::now();
+        let mut seen: Vec<_> = (0..6).filter_map(|_| health.pick(None)).collect();
+        assert_eq!(seen[..3], seen[3..]);
+        seen.truncate(3);
+        seen.sort();
+        assert_eq!(seen, [0, 1, 2]);
+        assert!(health.failed(1, down(), now));
+        assert!(!health.failed(1, down(), now), "one prober is enough");
+        assert!((0..10).all(|_| health.pick(None) != Some(1)));
+        assert!(!health.ends_probing(1));
+        assert!(health.succeeded(1, now) && !health.succeeded(1, now));
+        assert!(!health.failed(1, down(), now), "the prober has not seen that it was well");
+        health.succeeded(1, now);
+        assert!(health.ends_probing(1));
+        assert!((0..3).any(|_| health.pick(None) == Some(1)));
+    }
+
+    #[test]
+    fn the_endpoint_to_avoid_is_taken_only_if_it_is_the_last() {
+        let mut health = health(2);
+        assert!((0..10).all(|_| health.pick(Some(0)) == Some(1)));
+        health.failed(1, down(), Instant::now());
+        assert_eq!(health.pick(Some(0)), Some(0));
+        health.failed(0, down(), Instant::now());
+        assert_eq!(health.pick(None), None);
+        assert_eq!(self::health(0).pick(None), None);
+    }
+
+    #[test]
+    fn pauses_stay_long_for_an_endpoint_that_flaps() {
+        let mut health = health(1);
+        let mut now = Instant::now();
+        for _ in 0..12 {
+            health.failed(0, down(), now);
+            health.pause(0);
+            health.succeeded(0, now);
+            now += Duration::from_millis(100);
+        }
+        // Failing again at once, it goes on where it was: far from the first, which is none.
+        health.failed(0, down(), now);
+        let longest = (0..20).map(|_| health.pause(0)).max().unwrap();
+        assert!(longest > Duration::from_millis(500), "{longest:?}");
+        health.succeeded(0, now);
+        now += HEALTHY_SPELL;
+        health.failed(0, down(), now);
+        assert_eq!(health.pause(0), Duration::ZERO);
+        assert_eq!(health.trouble(0), Some((&down(), now)));
+    }
+}

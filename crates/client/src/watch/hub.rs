@@ -1,0 +1,453 @@
+//! The task that drives all lanes of a client, and what it hands out.
+//!
+//! It owns everything it starts: the tasks that open and read streams, that read the store and that fetch
+//! tokens end with it. It ends when the client and its last watch are gone, and then every watch that is
+//! left ends as closed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use stentor_proto::etcdserverpb::kv_client::KvClient;
+use stentor_proto::etcdserverpb::maintenance_client::MaintenanceClient;
+use stentor_proto::etcdserverpb::{RangeRequest, StatusRequest, WatchRequest, WatchResponse};
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
+
+use crate::Revision;
+use crate::call::{Core, Effect, stub};
+use crate::endpoint::{Class, Connection};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fault::{Fault, Verdict};
+use crate::key_value::revision;
+use crate::random::Random;
+use crate::watch::resume::{Action, Lane, LaneOptions, ServerVersion, Watcher, WatcherId};
+use crate::watch::stream::{self, Opened};
+
+/// Watchers on one stream, at most: they share what a server gives a stream, and its silence.
+const WATCHERS_PER_LANE: usize = 256;
+
+/// What the tasks have found and the hub has not looked at yet. A stream whose responses find no room here
+/// is read no further until they do.
+const REPORTS: usize = 64;
+
+/// Where a watch sends what it wants.
+#[derive(Clone, Debug)]
+pub(crate) struct HubHandle {
+    commands: mpsc::UnboundedSender<Command>,
+    ids: Arc<AtomicU64>,
+}
+
+/// A handle that does not keep the hub alive.
+#[derive(Clone, Debug)]
+pub(crate) struct WeakHubHandle(mpsc::WeakUnboundedSender<Command>);
+
+/// From the program's side.
+#[derive(Debug)]
+enum Command {
+    Add(WatcherId, Box<Watcher>),
+    Remove(WatcherId),
+    Drained(WatcherId),
+    RequestProgress(WatcherId),
+    Close,
+}
+
+/// From a task of a lane.
+pub(crate) enum Report {
+    Opened(Opened),
+    Response(WatchResponse),
+    Broke(Fault),
+    Version(Option<ServerVersion>),
+    Read { number: u64, found: Result<(Revision, u64)> },
+}
+
+type LaneId = u64;
+
+/// A lane and what it needs from the outside.
+struct Berth {
+    lane: Lane,
+    /// The stream, opening or open.
+    stream: Option<StreamTask>,
+    /// Streams asked for so far: reports of older ones are late.
+    epoch: u64,
+    /// The endpoint of the last stream, which the next should avoid.
+    avoid: Option<usize>,
+    /// Of the open stream, the number of its token.
+    token: Option<u64>,
+    /// A token that was refused for the whole stream.
+    refused: Option<u64>,
+    /// One refusal for the whole stream is enough, until a watcher is created.
+    refreshed: bool,
+}
+
+struct StreamTask {
+    requests: mpsc::UnboundedSender<WatchRequest>,
+    task: AbortHandle,
+    connection: Option<Connection>,
+}
+
+struct Hub {
+    core: Arc<Core>,
+    options: LaneOptions,
+    random: Random,
+    commands: mpsc::UnboundedReceiver<Command>,
+    reports: mpsc::Receiver<(LaneId, u64, Report)>,
+    reporter: mpsc::Sender<(LaneId, u64, Report)>,
+    /// Watchers that wait for a fresh token come back from here.
+    refreshed: JoinSet<(WatcherId, Box<Watcher>, Result<u64>)>,
+    lanes: HashMap<LaneId, Berth>,
+    lanes_made: LaneId,
+    homes: HashMap<WatcherId, LaneId>,
+    newest_token: u64,
+    tasks: JoinSet<()>,
+}
+
+impl HubHandle {
+    /// Starts the hub on the runtime of the caller.
+    pub(crate) fn start(core: Arc<Core>) -> HubHandle {
+        let (commands, received) = mpsc::unbounded_channel();
+        let (reporter, reports) = mpsc::channel(REPORTS);
+        let options = LaneOptions {
+            backoff: core.backoff,
+            progress: Default::default(),
+            has_credentials: core.auth.has_credentials(),
+        };
+        let hub = Hub {
+            random: core.fork_random(),
+            core,
+            options,
+            commands: received,
+            reports,
+            reporter,
+            refreshed: JoinSet::new(),
+            lanes: HashMap::new(),
+            lanes_made: 0,
+            homes: HashMap::new(),
+            newest_token: 0,
+            tasks: JoinSet::new(),
+        };
+        tokio::spawn(hub.run());
+        HubHandle { commands, ids: Arc::default() }
+    }
+
+    /// Hands a watcher over. It ends as closed if the hub is gone.
+    pub(crate) fn add(&self, watcher: Watcher) -> WatcherId {
+        let id = self.ids.fetch_add(1, Ordering::Relaxed);
+        let buffer = watcher.buffer.clone();
+        if self.commands.send(Command::Add(id, Box::new(watcher))).is_err() {
+            buffer.end(Some(Error::new(ErrorKind::Closed)));
+        }
+        id
+    }
+
+    // A hub that is gone has ended every watcher: there is nothing left to tell it.
+
+    pub(crate) fn remove(&self, id: WatcherId) {
+        self.commands.send(Command::Remove(id)).ok();
+    }
+
+    pub(crate) fn drained(&self, id: WatcherId) {
+        self.commands.send(Command::Drained(id)).ok();
+    }
+
+    pub(crate) fn close(&self) {
+        self.commands.send(Command::Close).ok();
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakHubHandle {
+        WeakHubHandle(self.commands.downgrade())
+    }
+}
+
+impl WeakHubHandle {
+    pub(crate) fn remove(&self, id: WatcherId) {
+        self.send(Command::Remove(id));
+    }
+
+    pub(crate) fn request_progress(&self, id: WatcherId) {
+        self.send(Command::RequestProgress(id));
+    }
+
+    fn send(&self, command: Command) {
+        if let Some(commands) = self.0.upgrade() {
+            commands.send(command).ok();
+        }
+    }
+}
+
+impl Hub {
+    async fn run(mut self) {
+        loop {
+            let wake_at = self.lanes.values().filter_map(|berth| berth.lane.wake_at()).min();
+            let wake = async {
+                match wake_at {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                // In a fixed order, for simulations; responses, of which there is no end, come last.
+                biased;
+                command = self.commands.recv() => match command {
+                    Some(Command::Close) | None => return,
+                    Some(command) => self.obey(command),
+                },
+                Some(Ok((id, watcher, token))) = self.refreshed.join_next() => self.return_to_lane(id, watcher, token),
+                () = wake => self.tick(),
+                Some((lane, epoch, report)) = self.reports.recv() => self.note(lane, epoch, report),
+            }
+            while self.tasks.try_join_next().is_some() {}
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        let id = match command {
+            Command::Add(id, watcher) => return self.place(id, *watcher),
+            Command::Close => return,
+            Command::Remove(id) | Command::Drained(id) | Command::RequestProgress(id) => id,
+        };
+        let Some(&home) = self.homes.get(&id) else { return };
+        if matches!(command, Command::Remove(_)) {
+            self.homes.remove(&id);
+        }
+        let Some(berth) = self.lanes.get_mut(&home) else { return };
+        match command {
+            Command::Remove(id) => berth.lane.remove(id),
+            Command::Drained(id) => berth.lane.drained(id, Instant::now()),
+            _ => berth.lane.request_progress(Instant::now()),
+        }
+        self.act(home);
+    }
+
+    /// Puts a watcher on a lane with room whose stream carries the newest token, or on a new one.
+    fn place(&mut self, id: WatcherId, watcher: Watcher) {
+        if !watcher.buffer.is_wanted() {
+            return;
+        }
+        let fits = |berth: &Berth| {
+            berth.lane.len() < WATCHERS_PER_LANE && berth.token.is_none_or(|token| token >= self.newest_token)
+        };
+        // The oldest of them, so that others can become empty.
+        let home = self.lanes.iter().filter(|(_, berth)| fits(berth)).map(|(id, _)| *id).min();
+        let home = home.unwrap_or_else(|| {
+            self.lanes_made += 1;
+            let lane = Lane::new(self.options, self.random.fork());
+            self.lanes.insert(self.lanes_made, Berth::new(lane));
+            self.lanes_made
+        });
+        self.homes.insert(id, home);
+        if let Some(berth) = self.lanes.get_mut(&home) {
+            berth.lane.add(id, watcher, Instant::now());
+            self.act(home);
+        }
+    }
+
+    /// A watcher that waited for a token.
+    fn return_to_lane(&mut self, id: WatcherId, watcher: Box<Watcher>, token: Result<u64>) {
+        match token {
+            Ok(number) => {
+                self.newest_token = self.newest_token.max(number);
+                self.place(id, *watcher);
+            }
+            Err(error) => watcher.buffer.end(Some(error)),
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = Instant::now();
+        let due = self.lanes.iter().filter(|(_, berth)| berth.lane.wake_at().is_some_and(|at| at <= now));
+        let mut due: Vec<_> = due.map(|(id, _)| *id).collect();
+        due.sort_unstable();
+        for id in due {
+            if let Some(berth) = self.lanes.get_mut(&id) {
+                berth.lane.tick(now);
+                self.act(id);
+            }
+        }
+    }
+
+    /// Takes a report of a lane's task.
+    fn note(&mut self, id: LaneId, epoch: u64, report: Report) {
+        let Some(berth) = self.lanes.get_mut(&id) else { return };
+        let now = Instant::now();
+        // A read is known by its number, and outlives a stream.
+        let late = berth.epoch != epoch || berth.stream.is_none();
+        match report {
+            Report::Read { number, found: Ok((current, cluster)) } => {
+                berth.lane.read_done(number, current, cluster, now);
+            }
+            Report::Read { number, found: Err(error) } => berth.lane.read_failed(number, &error, now),
+            _ if late => return,
+            Report::Opened(opened) => {
+                self.newest_token = self.newest_token.max(opened.token);
+                berth.opened(opened, now);
+                self.ask_version(id, epoch);
+            }
+            Report::Version(version) => berth.lane.version(version),
+            Report::Response(response) => berth.received(&self.core, response, now),
+            Report::Broke(fault) => berth.broke(&self.core, &fault, now),
+        }
+        self.act(id);
+    }
+
+    /// Does what a lane wants done, and lets it go when nobody needs it.
+    fn act(&mut self, id: LaneId) {
+        while let Some(berth) = self.lanes.get_mut(&id) {
+            let Some(action) = berth.lane.next_action() else { break };
+            match action {
+                Action::Open => self.open(id),
+                Action::Close => berth.close(),
+                Action::Send(request) => {
+                    if let Some(stream) = &berth.stream {
+                        // A stream that has ended is about to say so.
+                        stream.requests.send(request).ok();
+                    }
+                }
+                Action::Read { number, key } => self.read(id, number, key),
+                Action::Refused(watcher_id, watcher, error) => {
+                    tracing::debug!(%error, "watcher refused; trying again with a fresh token");
+                    let token = berth.token;
+                    self.homes.remove(&watcher_id);
+                    self.refresh(watcher_id, watcher, token);
+                }
+            }
+        }
+        if self.lanes.get(&id).is_some_and(|berth| berth.lane.is_empty()) {
+            self.lanes.remove(&id);
+        }
+    }
+
+    fn open(&mut self, id: LaneId) {
+        let Some(berth) = self.lanes.get_mut(&id) else { return };
+        berth.epoch += 1;
+        let epoch = berth.epoch;
+        let (requests, queue) = mpsc::unbounded_channel();
+        let (core, reporter) = (self.core.clone(), self.reporter.clone());
+        let (avoid, refused) = (berth.avoid, berth.refused.take());
+        let task = self.tasks.spawn(async move {
+            let fault = stream::follow(&core, avoid, refused, queue, |report| reporter.send((id, epoch, report))).await;
+            if let Err(fault) = fault {
+                reporter.send((id, epoch, Report::Broke(fault))).await.ok();
+            }
+        });
+        berth.stream = Some(StreamTask { requests, task, connection: None });
+    }
+
+    /// What version the member has to which the stream goes.
+    fn ask_version(&mut self, id: LaneId, epoch: u64) {
+        let connection = self.lanes.get(&id).and_then(|berth| berth.stream.as_ref()?.connection.clone());
+        let Some(connection) = connection else { return };
+        let (reporter, patience) = (self.reporter.clone(), self.core.pool.try_timeout());
+        self.tasks.spawn(async move {
+            let mut stub = stub!(MaintenanceClient<_>, connection.channel);
+            let status = tokio::time::timeout(patience, stub.status(StatusRequest {})).await;
+            let version = status.ok().and_then(std::result::Result::ok);
+            let version = version.and_then(|status| ServerVersion::parse(&status.into_inner().version));
+            reporter.send((id, epoch, Report::Version(version))).await.ok();
+        });
+    }
+
+    fn read(&mut self, id: LaneId, number: u64, key: Bytes) {
+        let (core, reporter) = (self.core.clone(), self.reporter.clone());
+        self.tasks.spawn(async move {
+            let found = where_is_the_store(&core, key).await;
+            reporter.send((id, 0, Report::Read { number, found })).await.ok();
+        });
+    }
+
+    fn refresh(&mut self, id: WatcherId, watcher: Box<Watcher>, refused: Option<u64>) {
+        let core = self.core.clone();
+        self.refreshed.spawn(async move {
+            let token = core.auth.token(&core.pool, refused).await;
+            let token = token.map(|token| token.number).map_err(|fault| Error::from_fault(&fault, false));
+            (id, watcher, token)
+        });
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        let closed = Error::new(ErrorKind::Closed);
+        for berth in self.lanes.values_mut() {
+            berth.lane.end_all(&closed);
+        }
+        // Handed over, but not taken in.
+        self.commands.close();
+        while let Ok(command) = self.commands.try_recv() {
+            if let Command::Add(_, watcher) = command {
+                watcher.buffer.end(Some(closed.clone()));
+            }
+        }
+    }
+}
+
+impl Berth {
+    fn new(lane: Lane) -> Berth {
+        Berth { lane, stream: None, epoch: 0, avoid: None, token: None, refused: None, refreshed: false }
+    }
+
+    fn opened(&mut self, opened: Opened, now: Instant) {
+        let endpoint = opened.connection.endpoint.clone();
+        self.token = Some(opened.token);
+        if let Some(stream) = &mut self.stream {
+            stream.connection = Some(opened.connection);
+        }
+        self.lane.opened(endpoint, now);
+    }
+
+    fn received(&mut self, core: &Core, response: WatchResponse, now: Instant) {
+        if response.created && !response.canceled {
+            self.refreshed = false;
+            if let Some(connection) = self.stream.as_ref().and_then(|stream| stream.connection.as_ref()) {
+                core.pool.succeeded(connection);
+            }
+        }
+        self.lane.received(response, now);
+    }
+
+    /// The stream ended by itself.
+    fn broke(&mut self, core: &Core, fault: &Fault, now: Instant) {
+        let connection = self.stream.as_ref().and_then(|stream| stream.connection.clone());
+        let mut error = Error::from_fault(fault, false);
+        if let Some(connection) = &connection {
+            error = error.at(&connection.endpoint);
+            self.avoid = Some(connection.index);
+        }
+        self.close();
+        match fault.verdict() {
+            Verdict::Final => return self.lane.end_all(&error),
+            Verdict::NewToken if self.refreshed || !core.auth.has_credentials() => return self.lane.end_all(&error),
+            Verdict::NewToken => {
+                self.refreshed = true;
+                self.refused = self.token;
+            }
+            Verdict::Elsewhere(Some(trouble)) => {
+                if let Some(connection) = &connection {
+                    core.pool.failed(connection, trouble);
+                }
+            }
+            Verdict::Elsewhere(None) | Verdict::Later => {}
+        }
+        tracing::debug!(%error, watchers = self.lane.len(), "watch stream broke");
+        self.lane.broke(error, now);
+    }
+
+    /// Lets the stream go, if there is one.
+    fn close(&mut self) {
+        if let Some(stream) = self.stream.take() {
+            stream.task.abort();
+        }
+    }
+}
+
+/// The revision of the store and its cluster, by a linearizable read of a key.
+async fn where_is_the_store(core: &Core, key: Bytes) -> Result<(Revision, u64)> {
+    let request = RangeRequest { key, count_only: true, ..RangeRequest::default() };
+    let call = core.call(Class::Call, Effect::Repeatable, request, |channel, request| async move {
+        stub!(KvClient<_>, channel).range(request).await
+    });
+    let header = call.await?.0.header.unwrap_or_default();
+    Ok((revision(header.revision), header.cluster_id))
+}
