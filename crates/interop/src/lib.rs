@@ -1,5 +1,5 @@
 //! Stentor beside a real etcd: the same random requests to both ([`differential`]), etcd's own tools
-//! and clients against Stentor (the tests), and kill -9 under load ([`crash`]).
+//! and clients against Stentor (the tests), kill -9 under load ([`crash`]), and links that fail ([`proxy`]).
 //!
 //! Nothing here knows Stentor's own crates but the protocol: a server is a binary that takes etcd's
 //! flags. So every test can be proved on etcd itself, by naming an etcd as the server under test.
@@ -9,4 +9,5 @@ pub mod crash;
 pub mod differential;
 pub mod peers;
 pub mod process;
+pub mod proxy;
 pub mod stream;

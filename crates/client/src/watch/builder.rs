@@ -17,7 +17,9 @@ use crate::{KeyRange, Revision};
 /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied),
 /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an empty range and others;
 /// [`Unavailable`](crate::ErrorKind::Unavailable) when no server has confirmed it within the
-/// [`ready_timeout`](Self::ready_timeout). Later they come as the last item of the stream.
+/// [`ready_timeout`](Self::ready_timeout). Later they come as the last item of the stream; from etcd
+/// [`Compacted`](crate::ErrorKind::Compacted) does so even at the start, since it confirms the watcher before it
+/// looks for its history.
 ///
 /// # Cancel safety
 /// If the future is dropped before it is ready, nothing is left of the watch.

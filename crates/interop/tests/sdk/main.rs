@@ -1,0 +1,7 @@
+//! `stentor-client` against real servers, Stentor and each etcd there is, killed and cut off: every watch's
+//! history is the store's, or it ends with the error that is due.
+
+mod breaks;
+mod ends;
+mod rig;
+mod thousands;
