@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -65,7 +65,7 @@ impl Rig {
     }
 
     /// All events up to a revision, from a stream of its own past the client and the proxies.
-    pub(crate) async fn history(&self, last: i64) -> Result<Vec<mvccpb::Event>> {
+    pub(crate) async fn history(&self, last: i64) -> Result<Vec<Seen>> {
         let mut stream = Stream::open(&self.direct);
         let range = WatchCreateRequest {
             key: vec![0].into(),
@@ -78,7 +78,7 @@ impl Rig {
         let created = stream.answer().await?;
         ensure!(created.created, "{created:?}");
         stream.await_revision(created.watch_id, last).await?;
-        Ok(stream.events(created.watch_id).to_vec())
+        stream.events(created.watch_id).iter().map(Seen::of_the_store).collect()
     }
 }
 
@@ -110,7 +110,7 @@ impl Follower {
                 match item {
                     Ok(WatchItem::Events(batch)) => {
                         let revision = batch.revision().get();
-                        seen.lock().unwrap().extend(batch);
+                        lock(&seen).extend(batch);
                         report.send_modify(|progress| progress.revision = revision);
                     }
                     Ok(WatchItem::Progress(revision)) => {
@@ -148,28 +148,28 @@ impl Follower {
     }
 
     /// Waits until it has all of `history` that is its own.
-    pub(crate) async fn until_it_has(&mut self, history: &[mvccpb::Event]) -> Result<()> {
-        let last = self.due(history).last().map_or(0, |event| kv(event).mod_revision);
+    pub(crate) async fn until_it_has(&mut self, history: &[Seen]) -> Result<()> {
+        let last = self.due(history).last().map_or(0, |event| event.revision);
         self.until("events", |progress| progress.revision >= last).await.map(|_| ())
     }
 
-    fn due<'a>(&'a self, history: &'a [mvccpb::Event]) -> impl DoubleEndedIterator<Item = &'a mvccpb::Event> {
-        history.iter().filter(|event| kv(event).mod_revision > self.after && self.range.contains(&kv(event).key))
+    fn due<'a>(&'a self, history: &'a [Seen]) -> impl DoubleEndedIterator<Item = &'a Seen> {
+        history.iter().filter(|event| event.revision > self.after && self.range.contains(&event.pair.0))
     }
 
     /// Compares what came with what happened: the same events in the same order, each with the pair before it.
-    pub(crate) fn check(&self, history: &[mvccpb::Event]) -> Result<usize> {
-        let due: Vec<_> = self.due(history).map(Seen::of_the_store).collect();
-        let came: Vec<_> = self.events.lock().unwrap().iter().map(Seen::of_the_client).collect();
+    pub(crate) fn check(&self, history: &[Seen]) -> Result<usize> {
+        let due: Vec<_> = self.due(history).collect();
+        let came: Vec<_> = lock(&self.events).iter().map(Seen::of_the_client).collect();
         let revisions: BTreeSet<_> = came.iter().map(|seen| seen.revision).collect();
-        ensure!(came == due, "{:?}: {came:#?} came instead of {due:#?}", self.range);
+        ensure!(came.iter().eq(due.iter().copied()), "{:?}: {came:#?} came instead of {due:#?}", self.range);
         Ok(revisions.len())
     }
 }
 
 /// What is compared of an event.
 #[derive(Debug, PartialEq)]
-struct Seen {
+pub(crate) struct Seen {
     revision: i64,
     delete: bool,
     pair: (Vec<u8>, Vec<u8>),
@@ -178,15 +178,15 @@ struct Seen {
 }
 
 impl Seen {
-    fn of_the_store(event: &mvccpb::Event) -> Seen {
-        let kv = kv(event);
-        Seen {
+    fn of_the_store(event: &mvccpb::Event) -> Result<Seen> {
+        let kv = event.kv.as_ref().context("an event without a pair")?;
+        Ok(Seen {
             revision: kv.mod_revision,
             delete: event.r#type == mvccpb::event::EventType::Delete as i32,
             pair: (kv.key.to_vec(), kv.value.to_vec()),
             version: kv.version.cast_unsigned(),
             prev: event.prev_kv.as_ref().map(|prev| prev.value.to_vec()),
-        }
+        })
     }
 
     fn of_the_client(event: &Event) -> Seen {
@@ -203,8 +203,9 @@ impl Seen {
     }
 }
 
-fn kv(event: &mvccpb::Event) -> &mvccpb::KeyValue {
-    event.kv.as_ref().expect("an event has a pair")
+/// What was pushed is whole, whoever panicked.
+fn lock(events: &Mutex<Vec<Event>>) -> MutexGuard<'_, Vec<Event>> {
+    events.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// With the patience that a busy machine needs.
@@ -223,5 +224,5 @@ pub(crate) async fn until(what: &str, mut met: impl FnMut() -> bool) -> Result<(
 }
 
 pub(crate) fn at(revision: i64) -> Revision {
-    Revision::new(revision).expect("a revision")
+    Revision::new(revision).unwrap_or_default()
 }
