@@ -4,4 +4,5 @@
 mod breaks;
 mod ends;
 mod rig;
+mod task_agent;
 mod thousands;
