@@ -1,7 +1,7 @@
 //! How much of the store may be on its way to clients at once.
 //!
 //! A large read takes its answer's size in memory until the client has taken it. Reads beyond the budget
-//! wait, in order, though not for ever and not any number of them ([`crate::gate`]); small ones and writes
+//! wait, in order, though not for ever and not any number of them (`gate.rs`); small ones and writes
 //! don't take part.
 
 use std::time::Duration;
