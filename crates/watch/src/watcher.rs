@@ -3,6 +3,7 @@ use stentor_proto::Revision;
 use stentor_proto::etcdserverpb::WatchCreateRequest;
 use stentor_proto::etcdserverpb::watch_create_request::FilterType;
 
+use crate::counts::Sent;
 use crate::span::Span;
 
 /// A watcher's name within its stream that is never used twice, as ids are: its place, and how often that
@@ -39,15 +40,35 @@ pub(crate) struct Watcher {
     pub(crate) span: Span,
     /// Its cursor: no event below it is delivered any more.
     pub(crate) from: Revision,
-    /// Events sent.
-    pub(crate) events: u64,
-    /// Bytes of them.
-    pub(crate) bytes: u64,
+    /// What it was sent, once it was sent something.
+    sent: Option<Box<Sent>>,
     pub(crate) options: Options,
     pub(crate) place: Place,
     pub(crate) note: Note,
     /// It got an event since the last tick.
     pub(crate) active: bool,
+    /// The slot of the next one with the same range. They are a ring.
+    pub(crate) next: u32,
+}
+
+impl Watcher {
+    /// One that is due events from a revision on, with its stream's other watchers.
+    pub(crate) fn new(id: i64, span: Span, from: Revision, options: Options) -> Watcher {
+        Watcher { id, span, from, sent: None, options, place: Place::Group, note: Note::No, active: false, next: 0 }
+    }
+
+    /// Events were sent to it.
+    pub(crate) fn count(&mut self, events: u64, bytes: u64) {
+        self.active = true;
+        let sent = self.sent.get_or_insert_default();
+        sent.events += events;
+        sent.bytes += bytes;
+    }
+
+    /// All that was sent to it.
+    pub(crate) fn sent(&self) -> Sent {
+        self.sent.as_deref().copied().unwrap_or_default()
+    }
 }
 
 /// What a watcher was created with, in a byte.

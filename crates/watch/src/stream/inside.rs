@@ -116,13 +116,14 @@ fn report(
     cursor: Revision,
     behind_since_unix_ms: Option<u64>,
 ) -> WatcherReport {
+    let sent = watcher.sent();
     WatcherReport {
         id: watcher.id,
         range: watcher.span.range(),
         state,
         cursor,
-        events: watcher.events,
-        bytes: watcher.bytes,
+        events: sent.events,
+        bytes: sent.bytes,
         behind_since_unix_ms,
         prev_kv: watcher.options.prev_kv(),
         progress_notify: watcher.options.progress_notify(),

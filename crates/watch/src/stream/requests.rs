@@ -9,7 +9,7 @@ use super::answer::{Answer, Refusal};
 use super::watchers::Chain;
 use super::{Core, Shared};
 use crate::span::Span;
-use crate::watcher::{Key, Note, Options, Place, Watcher};
+use crate::watcher::{Key, Options, Place, Watcher};
 
 /// So many unsent answers keep the stream from taking further requests.
 const MAX_ANSWERS: usize = 16;
@@ -61,20 +61,7 @@ impl Core {
             return Err(Refusal::EmptyRange);
         }
         let id = self.choose_id(request.watch_id).ok_or(Refusal::DuplicateId)?;
-        let key = self.add(
-            shared,
-            Watcher {
-                id,
-                span: Span::of(&range),
-                from: start,
-                events: 0,
-                bytes: 0,
-                options: Options::of(request),
-                place: Place::Group,
-                note: Note::No,
-                active: false,
-            },
-        );
+        let key = self.add(shared, Watcher::new(id, Span::of(&range), start, Options::of(request)));
         // Only now: of every change above this revision the stream will be told.
         let announced = self.hub.announced();
         let compacted = self.hub.tip().compacted;

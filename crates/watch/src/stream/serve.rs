@@ -177,9 +177,7 @@ impl Core {
         }
         let (count, bytes) = (self.served.count, self.served.bytes);
         let Some(watcher) = self.watchers.get_mut(key) else { return };
-        watcher.active = true;
-        watcher.events += count as u64;
-        watcher.bytes += bytes as u64;
+        watcher.count(count as u64, bytes as u64);
         self.sent.events += count as u64;
         self.sent.bytes += bytes as u64;
         let mut head = std::mem::take(&mut self.served.head);

@@ -122,10 +122,9 @@ impl Watchers {
         loop {
             let Some(at) = self.slots.get_mut(slot) else { return };
             let key = Key { slot, generation: at.generation };
-            let next = at.next;
-            if let Some(watcher) = &mut at.watcher {
-                each(key, watcher);
-            }
+            let Some(watcher) = &mut at.watcher else { return };
+            let next = watcher.next;
+            each(key, watcher);
             if next == first {
                 return;
             }
@@ -231,8 +230,7 @@ struct Slots {
 struct Slot {
     watcher: Option<Watcher>,
     generation: u32,
-    /// The next of the chain, which is a ring.
-    next: u32,
+    /// In the ring of its range, the one before; the one behind is in the watcher, where there is room for it.
     previous: u32,
 }
 
@@ -258,7 +256,13 @@ impl Slots {
     }
 
     fn next(&self, slot: u32) -> Option<u32> {
-        self.get(slot).map(|at| at.next)
+        self.watcher(slot).map(|watcher| watcher.next)
+    }
+
+    fn set_next(&mut self, slot: u32, next: u32) {
+        if let Some(watcher) = self.get_mut(slot).and_then(|at| at.watcher.as_mut()) {
+            watcher.next = next;
+        }
     }
 
     fn set_span(&mut self, slot: u32, span: Span) {
@@ -274,10 +278,10 @@ impl Slots {
         })
     }
 
-    fn put(&mut self, watcher: Watcher) -> u32 {
+    fn put(&mut self, mut watcher: Watcher) -> u32 {
         if let Some(slot) = self.free.pop() {
             if let Some(at) = self.get_mut(slot) {
-                (at.next, at.previous) = (slot, slot);
+                (watcher.next, at.previous) = (slot, slot);
                 at.watcher = Some(watcher);
             }
             return slot;
@@ -289,7 +293,8 @@ impl Slots {
         let before = (self.blocks.len() - 1) * BLOCK;
         let Some(block) = self.blocks.last_mut() else { return 0 };
         let slot = (before + block.len()) as u32;
-        block.push(Slot { watcher: Some(watcher), generation: 0, next: slot, previous: slot });
+        watcher.next = slot;
+        block.push(Slot { watcher: Some(watcher), generation: 0, previous: slot });
         slot
     }
 
@@ -305,21 +310,18 @@ impl Slots {
     fn chain_behind(&mut self, first: u32, slot: u32) {
         let Some(last) = self.get(first).map(|at| at.previous) else { return };
         if let Some(at) = self.get_mut(slot) {
-            (at.previous, at.next) = (last, first);
+            at.previous = last;
         }
-        if let Some(at) = self.get_mut(last) {
-            at.next = slot;
-        }
+        self.set_next(slot, first);
+        self.set_next(last, slot);
         if let Some(at) = self.get_mut(first) {
             at.previous = slot;
         }
     }
 
     fn unchain(&mut self, slot: u32) {
-        let Some((previous, next)) = self.get(slot).map(|at| (at.previous, at.next)) else { return };
-        if let Some(at) = self.get_mut(previous) {
-            at.next = next;
-        }
+        let (Some(previous), Some(next)) = (self.get(slot).map(|at| at.previous), self.next(slot)) else { return };
+        self.set_next(previous, next);
         if let Some(at) = self.get_mut(next) {
             at.previous = previous;
         }
@@ -341,20 +343,15 @@ mod tests {
     use stentor_proto::{KeyRange, Revision};
 
     use super::*;
-    use crate::watcher::{Note, Options, Place};
+    use crate::watcher::Options;
 
     fn watcher(id: i64, range: &KeyRange) -> Watcher {
-        Watcher {
-            id,
-            span: Span::of(range),
-            from: Revision::FIRST,
-            events: 0,
-            bytes: 0,
-            options: Options::default(),
-            place: Place::Group,
-            note: Note::No,
-            active: false,
-        }
+        Watcher::new(id, Span::of(range), Revision::FIRST, Options::default())
+    }
+
+    #[test]
+    fn an_idle_watcher_is_small() {
+        assert_eq!(size_of::<Slot>(), 64);
     }
 
     fn matching(watchers: &mut Watchers, key: &[u8]) -> Vec<i64> {
