@@ -27,6 +27,7 @@ macro_rules! targets {
 }
 
 targets! {
+    answers: stentor_fuzz::targets::ANSWERS;
     config_file: stentor_fuzz::targets::CONFIG_FILE;
     config_flags: stentor_fuzz::targets::CONFIG_FLAGS;
     connection: stentor_fuzz::targets::CONNECTION;

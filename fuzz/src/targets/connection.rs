@@ -18,7 +18,7 @@ use stentor_server::net::{Listener, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio_util::sync::CancellationToken;
 
-use super::store;
+use super::{http2, store};
 use crate::{Outcome, Target};
 
 /// Input: the bytes of a connection from its client, which are sent at once; then it only listens.
@@ -29,12 +29,6 @@ pub const CONNECTION: Target = Target { name: "connection", decode, samples, ref
 const SILENCE: Duration = Duration::from_secs(1);
 /// Bytes on their way in each direction.
 const PIPE_BYTES: usize = 1 << 20;
-/// HTTP/2's frame types.
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const SETTINGS: u8 = 4;
-/// Bytes of a frame's header.
-const FRAME_HEAD: usize = 9;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 fn decode(bytes: &[u8]) -> Outcome {
@@ -101,8 +95,8 @@ fn is_answered(mut answer: &[u8]) -> bool {
     if answer.starts_with(b"HTTP/1.1") {
         return answer.starts_with(b"HTTP/1.1 2");
     }
-    while let Some((&[high, mid, low, kind, ..], rest)) = answer.split_first_chunk::<FRAME_HEAD>() {
-        if kind == HEADERS {
+    while let Some((&[high, mid, low, kind, ..], rest)) = answer.split_first_chunk::<{ http2::FRAME_HEAD }>() {
+        if kind == http2::HEADERS {
             return true;
         }
         let len = usize::from(high) << 16 | usize::from(mid) << 8 | usize::from(low);
@@ -140,18 +134,6 @@ fn call(path: &str, messages: &[Vec<u8>]) -> Vec<u8> {
         ("te", "trailers"),
         ("content-type", "application/grpc"),
     ];
-    // Literals that are not indexed, the simplest form: lengths and text.
-    let literal = |(name, value): (&str, &str)| {
-        [&[0, name.len() as u8], name.as_bytes(), &[value.len() as u8], value.as_bytes()].concat()
-    };
-    let headers: Vec<u8> = fields.into_iter().flat_map(literal).collect();
-    let message = |message: &Vec<u8>| [&[0][..], &(message.len() as u32).to_be_bytes(), message].concat();
-    let body: Vec<u8> = messages.iter().flat_map(message).collect();
-    // END_HEADERS with the headers, END_STREAM with the body.
-    [PREFACE, &frame(SETTINGS, 0, 0, &[]), &frame(HEADERS, 4, 1, &headers), &frame(DATA, 1, 1, &body)].concat()
-}
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let [_, high, mid, low] = (payload.len() as u32).to_be_bytes();
-    [&[high, mid, low, kind, flags], &stream.to_be_bytes()[..], payload].concat()
+    let body: Vec<u8> = messages.iter().flat_map(|message| http2::message(message)).collect();
+    [PREFACE, &http2::settings(), &http2::headers(1, &fields, false), &http2::data(1, &body, true)].concat()
 }

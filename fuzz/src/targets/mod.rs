@@ -1,10 +1,12 @@
 //! The targets, by where their bytes come from.
 
+mod answers;
 mod checkpoint;
 mod config;
 mod connection;
 mod data_format;
 mod error_text;
+mod http2;
 mod log_entry;
 mod range;
 mod record;
@@ -14,6 +16,7 @@ mod store;
 mod stored;
 mod torn_log;
 
+pub use answers::ANSWERS;
 pub use checkpoint::INDEX_CHECKPOINT;
 pub use config::{CONFIG_FILE, CONFIG_FLAGS};
 pub use connection::CONNECTION;
@@ -31,6 +34,7 @@ use crate::Target;
 
 /// All of them.
 pub const ALL: &[&Target] = &[
+    &ANSWERS,
     &CONFIG_FILE,
     &CONFIG_FLAGS,
     &CONNECTION,
