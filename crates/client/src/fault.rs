@@ -260,4 +260,60 @@ mod tests {
         assert!(Fault::Etcd(EtcdError::NoLeader).is_retryable());
         assert!(!Fault::Etcd(EtcdError::Compacted).is_retryable());
     }
+
+    /// The table of docs/client.md, row by row: what a read does, and whether a write may have been applied.
+    #[test]
+    fn what_is_tried_again_is_as_documented() {
+        use EtcdError as E;
+        #[derive(Debug, PartialEq)]
+        enum Read {
+            Elsewhere,
+            ElsewhereAndAgainstIt,
+            Later,
+            NewToken,
+            Final,
+        }
+        let read = |fault: &Fault| match fault.verdict() {
+            Verdict::Elsewhere(None) => Read::Elsewhere,
+            Verdict::Elsewhere(Some(_)) => Read::ElsewhereAndAgainstIt,
+            Verdict::Later => Read::Later,
+            Verdict::NewToken => Read::NewToken,
+            Verdict::Final => Read::Final,
+        };
+        for &error in EtcdError::ALL {
+            let due = match error {
+                E::NoLeader | E::Unhealthy | E::NotCapable | E::NotSupportedForLearner => {
+                    (Read::ElsewhereAndAgainstIt, false)
+                }
+                E::Stopped => (Read::ElsewhereAndAgainstIt, true),
+                E::LeaderChanged
+                | E::Timeout
+                | E::TimeoutDueToLeaderFail
+                | E::TimeoutDueToConnectionLost
+                | E::TimeoutWaitAppliedIndex
+                | E::Canceled
+                | E::DeadlineExceeded => (Read::Elsewhere, true),
+                E::NotLeader => (Read::Elsewhere, false),
+                E::RequestTooManyRequests => (Read::Later, false),
+                E::InvalidAuthToken | E::AuthOldRevision | E::UserEmpty => (Read::NewToken, false),
+                _ => (Read::Final, false),
+            };
+            let fault = judge(&Status::from(error));
+            assert_eq!((read(&fault), fault.may_have_applied()), due, "{error:?}");
+        }
+        let made_here = Status::from_error(Box::new(std::io::Error::other("reset")));
+        let unreachable = Fault::Unreachable { endpoint: "e:1".to_owned(), reason: "refused".to_owned() };
+        let rows = [
+            (unreachable, Read::ElsewhereAndAgainstIt, false),
+            (judge(&made_here), Read::ElsewhereAndAgainstIt, true),
+            (Fault::DeadlineExceeded, Read::ElsewhereAndAgainstIt, true),
+            (judge(&Status::unavailable("upstream connect error")), Read::ElsewhereAndAgainstIt, true),
+            (judge(&Status::internal("stream error")), Read::Elsewhere, true),
+            (judge(&Status::unimplemented("unknown service")), Read::Final, true),
+            (judge(&Status::permission_denied("by a proxy")), Read::Final, true),
+        ];
+        for (fault, due, may_have_applied) in rows {
+            assert_eq!((read(&fault), fault.may_have_applied()), (due, may_have_applied), "{fault:?}");
+        }
+    }
 }
