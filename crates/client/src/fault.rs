@@ -72,6 +72,8 @@ pub(crate) enum Verdict {
 
 /// gRPC's number for a deadline that the server saw pass.
 const DEADLINE_EXCEEDED: i32 = 4;
+/// That of a call that the server does not have.
+const UNIMPLEMENTED: i32 = 12;
 
 impl Fault {
     /// The error of etcd's table, if it is one.
@@ -97,8 +99,8 @@ impl Fault {
                     | EtcdError::Canceled
                     | EtcdError::DeadlineExceeded
             ),
-            // Anything can stand behind an unknown refusal.
-            Fault::Server { .. } => true,
+            // Anything can stand behind an unknown refusal; an unknown call was not carried out.
+            Fault::Server { code, .. } => *code != UNIMPLEMENTED,
             // Of an answer, it says nothing about the write.
             Fault::TooLarge(_) => true,
             Fault::NoEndpoint | Fault::InvalidEndpoint(_) | Fault::Unreachable { .. } => false,
@@ -309,7 +311,7 @@ mod tests {
             (Fault::DeadlineExceeded, Read::ElsewhereAndAgainstIt, true),
             (judge(&Status::unavailable("upstream connect error")), Read::ElsewhereAndAgainstIt, true),
             (judge(&Status::internal("stream error")), Read::Elsewhere, true),
-            (judge(&Status::unimplemented("unknown service")), Read::Final, true),
+            (judge(&Status::unimplemented("unknown service")), Read::Final, false),
             (judge(&Status::permission_denied("by a proxy")), Read::Final, true),
         ];
         for (fault, due, may_have_applied) in rows {

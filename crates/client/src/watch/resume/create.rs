@@ -134,3 +134,35 @@ pub(super) fn refusal(response: &WatchResponse) -> Refusal {
 
 /// What etcd says of a range whose end is not above its key.
 const EMPTY_RANGE: &str = "mvcc: watcher range is empty";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judge(compact_revision: i64, reason: &str) -> (ErrorKind, bool) {
+        let cancel_reason = reason.to_owned();
+        let response = WatchResponse { canceled: true, compact_revision, cancel_reason, ..WatchResponse::default() };
+        match refusal(&response) {
+            Refusal::Final(error) => (error.kind().clone(), false),
+            Refusal::Token(error) => (error.kind().clone(), true),
+        }
+    }
+
+    /// The table of docs/client.md on watchers that end alone.
+    #[test]
+    fn what_ends_a_watcher_is_as_documented() {
+        let at = revision(7);
+        assert_eq!(judge(7, ""), (ErrorKind::Compacted { at }, false));
+        assert_eq!(judge(7, "etcdserver: permission denied"), (ErrorKind::Compacted { at }, false));
+        let compacted = EtcdError::Compacted.text();
+        assert_eq!(judge(0, compacted), (ErrorKind::Compacted { at: Revision::ZERO }, false));
+        assert_eq!(judge(0, EtcdError::PermissionDenied.text()), (ErrorKind::PermissionDenied, true));
+        for error in [EtcdError::InvalidAuthToken, EtcdError::AuthOldRevision, EtcdError::UserEmpty] {
+            assert_eq!(judge(0, error.text()), (ErrorKind::Unauthenticated, true), "{error:?}");
+        }
+        assert_eq!(judge(0, EMPTY_RANGE), (ErrorKind::InvalidArgument, false));
+        for reason in ["", "etcdserver: duplicate watch ID", "anything"] {
+            assert_eq!(judge(0, reason), (ErrorKind::Cancelled, false), "{reason}");
+        }
+    }
+}
