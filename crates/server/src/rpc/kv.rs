@@ -65,19 +65,38 @@ impl KvService {
         self.node.check_space(&op).await.map_err(of_propose)?;
         let Op::Txn(request) = op else { return Err(EtcdError::KeyNotFound.into()) };
         check::txn(&request, self.node.settings.max_txn_ops)?;
-        let admitted = self.admit(reads::estimate_txn(&self.node.store.view(), &request)).await?;
-        let mut response = if txn::is_read_only(&request) {
-            let response = self.read_txn(request, admitted.is_some()).await?;
-            self.node.metrics.count_txn(&response);
-            response
+        let estimated = reads::estimate_txn(&self.node.store.view(), &request);
+        let (mut response, admitted) = if txn::is_read_only(&request) {
+            self.read_txn_within(request, estimated).await?
         } else {
+            let admitted = self.admit(estimated).await?;
             match self.write(Op::Txn(request)).await? {
-                Answer::Txn(response) => response,
+                Answer::Txn(response) => (response, admitted),
                 other => return Err(unexpected(&other)),
             }
         };
         sign(&self.node, &mut response.header);
         Ok((response, admitted))
+    }
+
+    /// Reads once there is room for an answer of about `bytes`, and again if it turns out to be larger.
+    async fn read_txn_within(
+        &self,
+        request: TxnRequest,
+        mut bytes: u64,
+    ) -> Result<(TxnResponse, Option<Admitted>), Status> {
+        loop {
+            let admitted = self.admit(bytes).await?;
+            let room = admitted.as_ref().map_or(SMALL_BYTES, Admitted::bytes);
+            let response = self.read_txn(request.clone(), admitted.is_some()).await?;
+            let len = response.encoded_len() as u64;
+            if len <= room {
+                self.node.metrics.count_txn(&response);
+                return Ok((response, admitted));
+            }
+            // Nothing is held while it waits for more room.
+            bytes = len.saturating_add(len / 4);
+        }
     }
 
     async fn run_delete(&self, request: DeleteRangeRequest) -> Result<(DeleteRangeResponse, Option<Admitted>), Status> {

@@ -217,6 +217,12 @@ async fn pairs_larger_than_the_average_count_as_they_are() {
         drop(call);
         until(|| in_flight(&rig) == 0).await;
     }
+    let read = |number| RequestOp { request: Some(Request::RequestRange(get(&format!("large{number:05}")))) };
+    let txn = TxnRequest { success: (0..10).map(read).collect(), ..TxnRequest::default() };
+    let mut call = stalled(&rig, TXN, &txn).await;
+    assert!(in_flight(&rig) >= 2_000_000, "a transaction: {} in flight", in_flight(&rig));
+    assert_eq!(call.finish().await, ok());
+    until(|| in_flight(&rig) == 0).await;
     // More than the whole budget goes alone, and whole.
     let mut whole = stalled(&rig, RANGE, &prefixed("large")).await;
     assert_eq!(in_flight(&rig), BUDGET);
