@@ -63,7 +63,7 @@ impl Credentials {
             let request = AuthenticateRequest { name: self.user.clone(), password: self.password.clone() };
             let mut stub = AuthClient::new(connection.channel.clone());
             let answer = match tokio::time::timeout(pool.try_timeout(), stub.authenticate(request)).await {
-                Ok(answer) => answer.map_err(|status| Fault::from_status(&status, connection.endpoint.as_str())),
+                Ok(answer) => answer.map_err(|status| connection.fault(&status)),
                 Err(_) => Err(Fault::DeadlineExceeded),
             };
             let fault = match answer {

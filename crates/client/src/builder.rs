@@ -25,6 +25,8 @@ pub struct ClientBuilder {
     keep_alive: Option<(Duration, Duration)>,
     backoff: Backoff,
     dial: Dial,
+    #[cfg(feature = "tls")]
+    tls: Option<crate::tls::Tls>,
     seed: Option<u64>,
 }
 
@@ -42,6 +44,8 @@ impl ClientBuilder {
             keep_alive: Some((SHORTEST_PING_INTERVAL, Duration::from_secs(5))),
             backoff: Backoff::default(),
             dial: Dial::tcp(),
+            #[cfg(feature = "tls")]
+            tls: None,
             seed: None,
         }
     }
@@ -86,7 +90,15 @@ impl ClientBuilder {
         self
     }
 
-    /// Connects by this instead of TCP: through a proxy, over a unix socket, in a simulated network.
+    /// Encrypts every connection. Endpoints are then `https://host:port` or `host:port`.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: crate::tls::Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Connects by this instead of TCP: through a proxy, over a unix socket, in a simulated network. With
+    /// TLS, what it connects to is where TLS ends.
     pub fn connector<F, Fut, S>(mut self, connect: F) -> Self
     where
         F: Fn(Endpoint) -> Fut + Send + Sync + 'static,
@@ -107,14 +119,25 @@ impl ClientBuilder {
     /// A client that has not touched the network yet: it connects when something is asked of it.
     ///
     /// # Errors
-    /// [`InvalidEndpoint`](ErrorKind::InvalidEndpoint) for an address that cannot be read, or none at all.
+    /// [`InvalidEndpoint`](ErrorKind::InvalidEndpoint) for an address that cannot be read, or none at all; for
+    /// `https://` without settings of TLS, and `http://` with them. [`Tls`](ErrorKind::Tls) for settings of TLS
+    /// that cannot be used: their files are read here.
     pub fn build(self) -> Result<Client> {
         let endpoints = self.endpoints.iter().map(|e| Ok(Endpoint::parse(e)?)).collect::<Result<Vec<_>>>()?;
         if endpoints.is_empty() {
             return Err(Error::with(ErrorKind::InvalidEndpoint, "name at least one, as host:port"));
         }
         let mut random = Random::seeded(self.seed.unwrap_or_else(Random::seed_of_the_system));
-        let dial = DialOptions { dial: self.dial, connect_timeout: self.connect_timeout, keep_alive: self.keep_alive };
+        let dial = DialOptions {
+            dial: self.dial,
+            #[cfg(feature = "tls")]
+            tls: self.tls.map(crate::tls::Connector::new).transpose()?.map(std::sync::Arc::new),
+            connect_timeout: self.connect_timeout,
+            keep_alive: self.keep_alive,
+        };
+        for endpoint in &endpoints {
+            dial.admit(endpoint)?;
+        }
         let options = PoolOptions { endpoints, dial, backoff: self.backoff, try_timeout: self.try_timeout };
         let credentials = self.credentials.map(|(user, password)| Credentials { user, password });
         Ok(Client::new(Core {

@@ -114,7 +114,7 @@ impl Core {
                 self.pool.succeeded(&connection);
                 Ok((response.into_inner(), connection))
             }
-            Some(Err(status)) => Err(Fault::from_status(&status, connection.endpoint.as_str())),
+            Some(Err(status)) => Err(connection.fault(&status)),
             None => Err(Fault::DeadlineExceeded),
         }
     }
@@ -130,7 +130,7 @@ impl Core {
         match until(deadline, checked).await {
             Some(checked) => checked,
             None => Err(match self.pool.why_unavailable() {
-                Some(why) => Error::with(ErrorKind::Unavailable, why),
+                Some(why) => why,
                 None => Error::new(ErrorKind::DeadlineExceeded),
             }),
         }
@@ -205,7 +205,7 @@ impl Attempt {
         let wrote = self.effect == Effect::Once && self.sent_to.is_some();
         let error = match (&self.sent_to, core.pool.why_unavailable()) {
             // The deadline passed in a wait for an endpoint: what they ran into says more.
-            (None, Some(why)) if matches!(fault, Fault::DeadlineExceeded) => Error::with(ErrorKind::Unavailable, why),
+            (None, Some(why)) if matches!(fault, Fault::DeadlineExceeded) => why,
             _ => Error::from_fault(fault, wrote),
         };
         let error = error.after(self.count);

@@ -63,6 +63,9 @@ pub enum ErrorKind {
     Busy,
     /// No endpoint can serve the call now. Nothing was changed.
     Unavailable,
+    /// No endpoint was to be trusted, or none trusted this client's certificate; at
+    /// [`build`](crate::ClientBuilder::build), the settings of TLS cannot be used. Nothing was changed.
+    Tls,
     /// The deadline passed. Nothing was changed.
     DeadlineExceeded,
     /// It is not known whether a write took effect: it was sent, and its answer did not arrive.
@@ -142,6 +145,12 @@ impl Error {
         matches!(self.0.kind, ErrorKind::Unavailable | ErrorKind::DeadlineExceeded | ErrorKind::Busy)
     }
 
+    /// As [`is_retryable`](Self::is_retryable), or somebody may mend it while the client runs: a watch waits
+    /// for that too.
+    pub(crate) fn may_pass(&self) -> bool {
+        self.is_retryable() || self.0.kind == ErrorKind::Tls
+    }
+
     /// What a failed try means if it is the last one. `wrote`: the call would have changed something.
     pub(crate) fn from_fault(fault: &Fault, wrote: bool) -> Error {
         let error = match fault {
@@ -151,6 +160,7 @@ impl Error {
             Fault::Unreachable { .. } | Fault::Connection { .. } => {
                 Error::with(ErrorKind::Unavailable, fault.to_string())
             }
+            Fault::Tls { .. } => Error::with(ErrorKind::Tls, fault.to_string()),
             Fault::DeadlineExceeded => Error::new(ErrorKind::DeadlineExceeded),
             Fault::TooLarge(_) => Error::with(ErrorKind::TooLarge, fault.to_string()),
             Fault::Protocol(_) => Error::with(ErrorKind::Protocol, fault.to_string()),
@@ -256,6 +266,7 @@ impl fmt::Display for ErrorKind {
             ErrorKind::NoSpace => "the store is out of space",
             ErrorKind::Busy => "the server has too much to do",
             ErrorKind::Unavailable => "no endpoint can serve this now",
+            ErrorKind::Tls => "TLS failed",
             ErrorKind::DeadlineExceeded => "deadline exceeded",
             ErrorKind::Ambiguous => "not known whether the write took effect",
             ErrorKind::Corrupt => "the cluster's data is corrupt",

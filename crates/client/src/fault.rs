@@ -27,6 +27,14 @@ pub enum Fault {
         /// What the last try ran into.
         reason: String,
     },
+    /// One side does not trust the other's certificate; nothing was done.
+    #[error("{endpoint}: {reason}")]
+    Tls {
+        /// The endpoint tried last.
+        endpoint: String,
+        /// What was refused, and why.
+        reason: String,
+    },
     /// The server refused the call with an error that etcd defines.
     #[error("{0}")]
     Etcd(EtcdError),
@@ -103,7 +111,7 @@ impl Fault {
             Fault::Server { code, .. } => *code != UNIMPLEMENTED,
             // Of an answer, it says nothing about the write.
             Fault::TooLarge(_) => true,
-            Fault::NoEndpoint | Fault::InvalidEndpoint(_) | Fault::Unreachable { .. } => false,
+            Fault::NoEndpoint | Fault::InvalidEndpoint(_) | Fault::Unreachable { .. } | Fault::Tls { .. } => false,
         }
     }
 
@@ -120,6 +128,7 @@ impl Fault {
             Fault::Server { code, .. } => *code == UNAVAILABLE,
             Fault::NoEndpoint
             | Fault::InvalidEndpoint(_)
+            | Fault::Tls { .. }
             | Fault::DeadlineExceeded
             | Fault::TooLarge(_)
             | Fault::Protocol(_) => false,
@@ -136,6 +145,7 @@ impl Fault {
             Fault::Unreachable { .. } | Fault::Connection { .. } | Fault::DeadlineExceeded | Fault::Protocol(_) => {
                 elsewhere(Trouble::Unreachable)
             }
+            Fault::Tls { .. } => elsewhere(Trouble::Untrusted),
             Fault::Etcd(E::NoLeader | E::Stopped | E::Unhealthy | E::NotCapable | E::NotSupportedForLearner) => {
                 elsewhere(Trouble::Unfit)
             }
@@ -170,7 +180,9 @@ impl Fault {
                 return Fault::DeadlineExceeded;
             }
             let reason = innermost(source);
-            return if chain(source).any(|e| e.is::<tonic::ConnectError>()) {
+            return if is_distrust(source) {
+                Fault::Tls { endpoint: endpoint.to_owned(), reason }
+            } else if chain(source).any(|e| e.is::<tonic::ConnectError>()) {
                 Fault::Unreachable { endpoint: endpoint.to_owned(), reason }
             } else {
                 Fault::Connection { endpoint: endpoint.to_owned(), reason }
@@ -190,6 +202,16 @@ impl Fault {
             code => Fault::Server { code, message: status.message().to_owned() },
         }
     }
+}
+
+/// A handshake that failed for a certificate.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Distrust(pub(crate) String);
+
+/// Whether a failure made here comes from a certificate that was refused.
+pub(crate) fn is_distrust(error: &(dyn StdError + 'static)) -> bool {
+    chain(error).any(|e| e.is::<Distrust>())
 }
 
 /// How gRPC libraries word that a message is above a limit: tonic's of this side or of the server, and

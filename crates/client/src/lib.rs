@@ -22,7 +22,20 @@
 //! - [`Watch`] is a stream that goes on where it was after any break, on any member.
 //! - Nothing of the public interface is of the gRPC or HTTP library underneath.
 //!
-//! TLS, leases that keep themselves alive, locks and elections are not built yet.
+//! # Features
+//!
+//! None is on by default.
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `tls-ring` | TLS by rustls (`Tls`), and ring as provider of cryptography for programs that choose none |
+//! | `tls` | the same without a provider: the program installs one, or gives it |
+//! | `tls-native-roots` | trust in what the system trusts |
+//! | `rustls-0_23` | a provider given as a value of rustls 0.23 |
+//! | `dangerous` | connections to servers that nobody has verified, for tests |
+//! | `raw` | the protocol's own messages, for tools |
+//!
+//! Leases that keep themselves alive, locks and elections are not built yet.
 
 // What a program sees.
 mod builder;
@@ -32,6 +45,8 @@ mod key_value;
 mod kv;
 mod list;
 mod range;
+#[cfg(feature = "tls")]
+mod tls;
 mod watch;
 
 // One call: to which endpoint, how often, with which token.
@@ -57,4 +72,6 @@ pub use kv::{Delete, Deleted, Get, Put};
 pub use list::{ListBuilder, Listing, Pages};
 pub use range::KeyRange;
 pub use stentor_proto::Revision;
+#[cfg(feature = "tls")]
+pub use tls::Tls;
 pub use watch::{Batch, Event, EventKind, Events, Interruption, Prev, Watch, WatchBuilder, WatchControl, WatchItem};

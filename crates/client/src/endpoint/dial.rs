@@ -2,7 +2,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
@@ -10,8 +10,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tonic::transport::Channel;
 
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, InvalidEndpoint, Scheme};
 use crate::fault::{self, Fault};
+#[cfg(feature = "tls")]
+use crate::tls::Connector;
 
 /// A connection's bytes, whatever carries them.
 pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
@@ -57,28 +59,97 @@ impl fmt::Debug for Dial {
 #[derive(Clone, Debug)]
 pub(crate) struct DialOptions {
     pub(crate) dial: Dial,
+    /// Encrypts what `dial` carries.
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<Arc<Connector>>,
     pub(crate) connect_timeout: Duration,
     /// Interval and patience of the pings, sent only while a call or stream is open.
     pub(crate) keep_alive: Option<(Duration, Duration)>,
 }
 
+/// A connection that is open, and opens itself again when it is used after a break.
+#[derive(Clone, Debug)]
+pub(crate) struct Opened {
+    pub(crate) channel: Channel,
+    pub(crate) refusal: Refusal,
+}
+
+/// Why the server refused this client's certificate. That comes after the handshake (TLS 1.3), where HTTP/2
+/// makes no more of it than a connection that ended.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Refusal(Arc<Mutex<Option<String>>>);
+
+impl Refusal {
+    pub(crate) fn reason(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn set(&self, reason: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+    }
+}
+
 impl DialOptions {
+    #[cfg(feature = "tls")]
+    fn has_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[allow(clippy::unused_self)]
+    fn has_tls(&self) -> bool {
+        false
+    }
+
+    /// Whether an endpoint and the settings of TLS go together: never is a connection encrypted, or not
+    /// encrypted, against what an address says.
+    pub(crate) fn admit(&self, endpoint: &Endpoint) -> Result<(), InvalidEndpoint> {
+        match (endpoint.scheme(), self.has_tls()) {
+            (Scheme::Https, false) => Err(endpoint.invalid("https:// needs settings of TLS: `ClientBuilder::tls`")),
+            (Scheme::Http, true) => {
+                Err(endpoint.invalid("http:// is not encrypted, and the client has settings of TLS: write https://"))
+            }
+            #[cfg(feature = "tls")]
+            (_, true) => self.tls.as_ref().map_or(Ok(()), |tls| tls.admit(endpoint)),
+            _ => Ok(()),
+        }
+    }
+
+    #[cfg_attr(not(feature = "tls"), allow(unused_variables))]
+    async fn carry(self, endpoint: Endpoint, refusal: Refusal) -> Result<Box<dyn Io>, tower::BoxError> {
+        let io = (self.dial.0)(endpoint.clone()).await?;
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            return Ok(Box::new(tls.encrypt(&endpoint, io, refusal).await?));
+        }
+        Ok(io)
+    }
+
     /// Opens an HTTP/2 connection.
-    pub(crate) async fn open(&self, endpoint: &Endpoint) -> Result<Channel, Fault> {
+    pub(crate) async fn open(&self, endpoint: &Endpoint) -> Result<Opened, Fault> {
         let unreachable = |reason| Fault::Unreachable { endpoint: endpoint.to_string(), reason };
         let mut transport = Channel::builder(endpoint.uri().clone()).keep_alive_while_idle(false);
         if let Some((interval, timeout)) = self.keep_alive {
             transport = transport.http2_keep_alive_interval(interval).keep_alive_timeout(timeout);
         }
-        let dial = self.dial.clone();
+        if self.has_tls() {
+            transport = transport.origin(endpoint.origin_of_tls());
+        }
+        let refusal = Refusal::default();
+        let (options, told) = (self.clone(), refusal.clone());
         let target = endpoint.clone();
         let connector = tower::service_fn(move |_| {
-            let dialled = (dial.0)(target.clone());
-            async move { dialled.await.map(TokioIo::new) }
+            let carried = options.clone().carry(target.clone(), told.clone());
+            async move { carried.await.map(TokioIo::new) }
         });
-        tokio::time::timeout(self.connect_timeout, transport.connect_with_connector(connector))
+        let channel = tokio::time::timeout(self.connect_timeout, transport.connect_with_connector(connector))
             .await
             .map_err(|_| unreachable("connection timed out".to_owned()))?
-            .map_err(|e| unreachable(fault::innermost(&e)))
+            .map_err(|e| match fault::innermost(&e) {
+                reason if fault::is_distrust(&e) => Fault::Tls { endpoint: endpoint.to_string(), reason },
+                reason => unreachable(reason),
+            })?;
+        Ok(Opened { channel, refusal })
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::backoff::{Backoff, Pauses};
+use crate::fault::Fault;
 use crate::random::Random;
 
 /// Why an endpoint is not used.
@@ -12,14 +13,24 @@ use crate::random::Random;
 pub(crate) enum Trouble {
     /// No connection, or no answer in time.
     Unreachable(String),
+    /// One side does not trust the other's certificate.
+    Untrusted(String),
     /// It answers, and says that it cannot serve: no leader, a learner, shutting down.
     Unfit(String),
 }
 
 impl Trouble {
+    /// What it means that no connection could be opened, or that a new one does not answer.
+    pub(crate) fn of_opening(fault: &Fault) -> Trouble {
+        match fault {
+            Fault::Tls { .. } => Trouble::Untrusted(fault.to_string()),
+            _ => Trouble::Unreachable(fault.to_string()),
+        }
+    }
+
     pub(crate) fn text(&self) -> &str {
         match self {
-            Trouble::Unreachable(text) | Trouble::Unfit(text) => text,
+            Trouble::Unreachable(text) | Trouble::Untrusted(text) | Trouble::Unfit(text) => text,
         }
     }
 }

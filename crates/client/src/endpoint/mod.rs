@@ -10,8 +10,11 @@ mod dial;
 mod health;
 mod pool;
 
+pub(crate) use address::Scheme;
 pub use address::{Endpoint, InvalidEndpoint};
 pub(crate) use dial::{Dial, DialOptions};
+#[cfg(feature = "tls")]
+pub(crate) use dial::{Io, Refusal};
 pub(crate) use health::Trouble;
 pub(crate) use pool::{Connection, Pool, PoolOptions};
 

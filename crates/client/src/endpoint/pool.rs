@@ -8,12 +8,14 @@ use stentor_proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tonic::Request;
 use tonic::transport::Channel;
+use tonic::{Request, Status};
 
 use crate::backoff::Backoff;
+use crate::endpoint::dial::{DialOptions, Opened, Refusal};
 use crate::endpoint::health::Health;
-use crate::endpoint::{Class, DialOptions, Endpoint, Trouble};
+use crate::endpoint::{Class, Endpoint, Trouble};
+use crate::error::{Error, ErrorKind};
 use crate::fault::Fault;
 use crate::random::Random;
 
@@ -57,7 +59,7 @@ struct Slot {
 
 #[derive(Default)]
 struct Open {
-    channel: Option<(u64, Channel)>,
+    channel: Option<(u64, Opened)>,
     /// What the last failed try ran into.
     failure: Option<Fault>,
 }
@@ -66,11 +68,24 @@ struct Open {
 #[derive(Clone)]
 pub(crate) struct Connection {
     pub(crate) channel: Channel,
+    refusal: Refusal,
     pub(crate) endpoint: Endpoint,
     pub(crate) index: usize,
     class: Class,
     /// Which of the slot's connections it is.
     number: u64,
+}
+
+impl Connection {
+    /// What the status of a call on it means.
+    pub(crate) fn fault(&self, status: &Status) -> Fault {
+        match (Fault::from_status(status, self.endpoint.as_str()), self.refusal.reason()) {
+            (Fault::Connection { endpoint, .. } | Fault::Unreachable { endpoint, .. }, Some(reason)) => {
+                Fault::Tls { endpoint, reason }
+            }
+            (fault, _) => fault,
+        }
+    }
 }
 
 impl Pool {
@@ -105,7 +120,7 @@ impl Pool {
             match self.0.open(index, class).await {
                 Ok(connection) => return connection,
                 Err(fault) => {
-                    self.trouble(index, Trouble::Unreachable(fault.to_string()));
+                    self.trouble(index, Trouble::of_opening(&fault));
                     avoid = Some(index);
                 }
             }
@@ -119,19 +134,21 @@ impl Pool {
 
     /// A call on the connection failed in a way that speaks against its endpoint.
     pub(crate) fn failed(&self, connection: &Connection, trouble: Trouble) {
-        if matches!(trouble, Trouble::Unreachable(_)) && !self.forget(connection) {
+        if !matches!(trouble, Trouble::Unfit(_)) && !self.forget(connection) {
             // Others have moved on to a newer connection: nothing is known of that.
             return;
         }
         self.trouble(connection.index, trouble);
     }
 
-    /// The reason why nothing is usable, for an error's text.
-    pub(crate) fn why_unavailable(&self) -> Option<String> {
+    /// Why nothing is usable, if something is in trouble.
+    pub(crate) fn why_unavailable(&self) -> Option<Error> {
         let health = self.0.health();
-        let texts = (0..self.0.members.len()).filter_map(|i| Some(health.trouble(i)?.0.text()));
-        let texts: Vec<_> = texts.collect();
-        (!texts.is_empty()).then(|| texts.join("; "))
+        let troubles: Vec<_> = (0..self.0.members.len()).filter_map(|i| Some(health.trouble(i)?.0)).collect();
+        let distrust = troubles.iter().all(|trouble| matches!(trouble, Trouble::Untrusted(_)));
+        let kind = if distrust { ErrorKind::Tls } else { ErrorKind::Unavailable };
+        let texts: Vec<_> = troubles.iter().map(|trouble| trouble.text()).collect();
+        (!texts.is_empty()).then(|| Error::with(kind, texts.join("; ")))
     }
 
     fn trouble(&self, index: usize, trouble: Trouble) {
@@ -174,8 +191,9 @@ impl Inner {
         };
         let seen = slot.dials.load(Ordering::Relaxed);
         let mut open = slot.open.lock().await;
-        let connection = |number, channel: &Channel| Connection {
-            channel: channel.clone(),
+        let connection = |number, opened: &Opened| Connection {
+            channel: opened.channel.clone(),
+            refusal: opened.refusal.clone(),
             endpoint: member.endpoint.clone(),
             index,
             class,
@@ -212,12 +230,12 @@ impl Inner {
 
     /// Asks the member how it is.
     async fn ask(&self, index: usize) -> Result<(), Trouble> {
-        let unreachable = |fault: Fault| Trouble::Unreachable(fault.to_string());
+        let unreachable = |fault: Fault| Trouble::of_opening(&fault);
         let connection = self.open(index, Class::Call).await.map_err(unreachable)?;
         let mut stub = MaintenanceClient::new(connection.channel.clone());
         let status = match tokio::time::timeout(self.try_timeout, stub.status(Request::new(StatusRequest {}))).await {
             Ok(Ok(status)) => status.into_inner(),
-            Ok(Err(status)) => match Fault::from_status(&status, connection.endpoint.as_str()) {
+            Ok(Err(status)) => match connection.fault(&status) {
                 // It answers; that it tells no more (it may want a token) is no trouble.
                 Fault::Etcd(_) | Fault::Server { .. } => return Ok(()),
                 fault => {

@@ -2,6 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::endpoint::Scheme;
 use crate::raw::connection::Connection;
 use crate::raw::{Client, Endpoint, Error, Result, auth};
 
@@ -62,6 +63,9 @@ impl ClientBuilder {
     /// [`Error::Unreachable`] when no endpoint answered; the server's refusal of the credentials.
     pub async fn connect(self) -> Result<Client> {
         let endpoints = self.endpoints.iter().map(|e| Ok(Endpoint::parse(e)?)).collect::<Result<Vec<_>>>()?;
+        if let Some(encrypted) = endpoints.iter().find(|e| e.scheme() == Scheme::Https) {
+            return Err(encrypted.invalid("TLS is not supported here; use http://").into());
+        }
         let mut last = Error::NoEndpoint;
         for endpoint in endpoints {
             match Connection::open(endpoint, &self).await {

@@ -122,7 +122,7 @@ impl WatchBuilder {
         match tokio::time::timeout(timeout, watch.created()).await {
             Ok(created) => created.map(|()| watch),
             Err(_) => Err(match self.client.core().pool.why_unavailable() {
-                Some(why) => Error::with(ErrorKind::Unavailable, why),
+                Some(why) => why,
                 None => Error::with(ErrorKind::Unavailable, "no server has confirmed the watch"),
             }),
         }

@@ -31,7 +31,8 @@ pub(crate) async fn follow<E, Fut: Future<Output = Result<(), E>>>(
     let token = core.auth.token(&core.pool, refused).await?;
     let connection = core.pool.connection(Class::Watch, avoid).await;
     let endpoint = connection.endpoint.clone();
-    let fault = |status| Fault::from_status(&status, endpoint.as_str());
+    let called = connection.clone();
+    let fault = |status| called.fault(&status);
     let mut request = Request::new(UnboundedReceiverStream::new(requests));
     token.sign(&mut request);
     // A member without a leader would deliver nothing, and say nothing.

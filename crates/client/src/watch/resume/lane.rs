@@ -284,7 +284,7 @@ impl Lane {
     /// The read failed. If for good, that holds for the watcher whose key was read only.
     pub(crate) fn read_failed(&mut self, number: u64, error: &Error, now: Instant) {
         let Some(read) = self.read.take_if(|read| read.number == number) else { return };
-        if error.is_retryable() {
+        if error.may_pass() {
             self.read_again_at = Some(now + self.read_pauses.after_failure(&mut self.random));
         } else if let Some(first) = read.watchers.first() {
             self.end(*first, error.clone());
