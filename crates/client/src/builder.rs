@@ -1,7 +1,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -12,7 +12,10 @@ use crate::call::Core;
 use crate::client::Client;
 use crate::endpoint::{Dial, DialOptions, Endpoint, Pool, PoolOptions};
 use crate::error::{Error, ErrorKind, Result};
+use crate::members::Upkeep;
+use crate::observe::{ClientEvent, Metrics, Observer};
 use crate::random::Random;
+use crate::status::Traffic;
 
 /// How a [`Client`] connects and calls.
 #[must_use = "a builder does nothing until `connect` or `build` is called"]
@@ -28,10 +31,16 @@ pub struct ClientBuilder {
     #[cfg(feature = "tls")]
     tls: Option<crate::tls::Tls>,
     seed: Option<u64>,
+    observer: Observer,
+    sync_interval: Option<Duration>,
+    rebalance: Option<Duration>,
 }
 
 /// Servers end connections that ping more often than every 5 s; with other requests between, 10 s is safe.
 const SHORTEST_PING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What a client does by itself at an interval, it does no more often than this.
+const SHORTEST_UPKEEP: Duration = Duration::from_millis(100);
 
 impl ClientBuilder {
     pub(crate) fn new(endpoints: Vec<String>) -> ClientBuilder {
@@ -47,6 +56,9 @@ impl ClientBuilder {
             #[cfg(feature = "tls")]
             tls: None,
             seed: None,
+            observer: Observer::default(),
+            sync_interval: None,
+            rebalance: None,
         }
     }
 
@@ -109,6 +121,35 @@ impl ClientBuilder {
         self
     }
 
+    /// Calls this for everything that happens to the client. It is called from the client's own tasks, so it
+    /// must neither block nor panic; sending into a channel is a good use of it.
+    pub fn on_event(mut self, hook: impl Fn(&ClientEvent) + Send + Sync + 'static) -> Self {
+        self.observer.hook = Some(Arc::new(hook));
+        self
+    }
+
+    /// Counts there; nowhere by default.
+    pub fn metrics(mut self, metrics: impl Metrics) -> Self {
+        self.observer.metrics = Some(Arc::new(metrics));
+        self
+    }
+
+    /// Asks the cluster for its members about this often, as [`Client::sync_endpoints`] does, from the first
+    /// call on; never by default. What fails is tried again the next time.
+    pub fn sync_endpoints_every(mut self, interval: Duration) -> Self {
+        self.sync_interval = Some(interval.max(SHORTEST_UPKEEP));
+        self
+    }
+
+    /// Moves watch streams to endpoints that came back or were added, until all are used evenly: at most one
+    /// stream of this client about every `interval`. Off by default; a minute is a good interval. Nothing is
+    /// missed and nothing comes twice by a move, and with [`notices`](crate::WatchBuilder::notices) it is seen
+    /// as an interruption.
+    pub fn rebalance(mut self, interval: Duration) -> Self {
+        self.rebalance = Some(interval.max(SHORTEST_UPKEEP));
+        self
+    }
+
     /// Draws jitter from this seed. With a simulated network and a paused clock, everything a client does
     /// is then the same in every run; its clock is tokio's.
     pub fn seed(mut self, seed: u64) -> Self {
@@ -131,14 +172,16 @@ impl ClientBuilder {
         let dial = DialOptions {
             dial: self.dial,
             #[cfg(feature = "tls")]
-            tls: self.tls.map(crate::tls::Connector::new).transpose()?.map(std::sync::Arc::new),
+            tls: self.tls.map(crate::tls::Connector::new).transpose()?.map(Arc::new),
             connect_timeout: self.connect_timeout,
             keep_alive: self.keep_alive,
+            observer: self.observer.clone(),
         };
         for endpoint in &endpoints {
             dial.admit(endpoint)?;
         }
-        let options = PoolOptions { endpoints, dial, backoff: self.backoff, try_timeout: self.try_timeout };
+        let (backoff, try_timeout, observer) = (self.backoff, self.try_timeout, self.observer);
+        let options = PoolOptions { endpoints, dial, backoff, try_timeout, observer: observer.clone() };
         let credentials = self.credentials.map(|(user, password)| Credentials { user, password });
         Ok(Client::new(Core {
             pool: Pool::new(options, random.fork()),
@@ -146,6 +189,10 @@ impl ClientBuilder {
             backoff: self.backoff,
             call_timeout: self.call_timeout,
             random: Mutex::new(random),
+            observer,
+            traffic: Traffic::default(),
+            upkeep: Upkeep::new(self.sync_interval),
+            rebalance: self.rebalance,
         }))
     }
 

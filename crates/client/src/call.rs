@@ -14,7 +14,10 @@ use crate::backoff::{Backoff, Pauses};
 use crate::endpoint::{Class, Connection, Pool};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fault::{Fault, Verdict};
+use crate::members::Upkeep;
+use crate::observe::{Counter, Observer};
 use crate::random::Random;
+use crate::status::Traffic;
 
 /// etcd's answers have no size limit, so neither has what is accepted.
 pub(crate) const NO_LIMIT: usize = usize::MAX;
@@ -36,6 +39,11 @@ pub(crate) struct Core {
     pub(crate) backoff: Backoff,
     pub(crate) call_timeout: Option<Duration>,
     pub(crate) random: Mutex<Random>,
+    pub(crate) observer: Observer,
+    pub(crate) traffic: Traffic,
+    pub(crate) upkeep: Upkeep,
+    /// How often a watch stream may be moved to an endpoint that came back.
+    pub(crate) rebalance: Option<Duration>,
 }
 
 /// How often a call may be sent.
@@ -68,6 +76,8 @@ impl Core {
     {
         let deadline = self.call_timeout.map(|timeout| Instant::now() + timeout);
         let mut attempt = Attempt::new(effect, self.backoff.start());
+        self.upkeep.begin();
+        self.observer.count(Counter::Calls, 1);
         loop {
             match self.within(deadline, &mut attempt, class, &message, &send).await {
                 Ok(done) => return Ok(done),
@@ -108,6 +118,7 @@ impl Core {
             request.set_timeout(due.saturating_duration_since(Instant::now()));
         }
         attempt.count += 1;
+        self.observer.count(Counter::Retries, u64::from(attempt.count > 1));
         attempt.sent_to = Some(connection.clone());
         match until(due, send(connection.channel.clone(), request)).await {
             Some(Ok(response)) => {
@@ -122,6 +133,7 @@ impl Core {
     /// Whether an endpoint can be reached and the credentials are good.
     pub(crate) async fn check(&self) -> Result<()> {
         let deadline = self.call_timeout.map(|timeout| Instant::now() + timeout);
+        self.upkeep.begin();
         let checked = async {
             self.auth.token(&self.pool, None).await.map_err(|fault| Error::from_fault(&fault, false))?;
             self.pool.connection(Class::Call, None).await;

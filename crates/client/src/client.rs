@@ -48,8 +48,13 @@ impl Client {
         ClientBuilder::new(endpoints.into_iter().map(|e| e.as_ref().to_owned()).collect())
     }
 
-    pub(crate) fn new(core: Core) -> Client {
-        Client(Arc::new(Shared { core: Arc::new(core), hub: Mutex::new(HubState::NotStarted) }))
+    pub(crate) fn new(made: Core) -> Client {
+        let core = Arc::new_cyclic(|core| {
+            let mut made = made;
+            made.upkeep.belongs_to(core.clone());
+            made
+        });
+        Client(Arc::new(Shared { core, hub: Mutex::new(HubState::NotStarted) }))
     }
 
     /// The changes of a range of keys, from now on or from a revision: see [`WatchBuilder`], and

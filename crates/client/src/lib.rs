@@ -44,7 +44,10 @@ mod error;
 mod key_value;
 mod kv;
 mod list;
+mod members;
+mod observe;
 mod range;
+mod status;
 #[cfg(feature = "tls")]
 mod tls;
 mod watch;
@@ -70,7 +73,9 @@ pub use error::{Error, ErrorKind, Result};
 pub use key_value::{KeyValue, LeaseId};
 pub use kv::{Delete, Deleted, Get, Put};
 pub use list::{ListBuilder, Listing, Pages};
+pub use observe::{ClientEvent, Counter, Metrics};
 pub use range::KeyRange;
+pub use status::{EndpointStatus, Status};
 pub use stentor_proto::Revision;
 #[cfg(feature = "tls")]
 pub use tls::Tls;

@@ -29,6 +29,11 @@ impl Random {
         Random(self.next())
     }
 
+    /// Drawn evenly from half of `interval` up to one and a half of it.
+    pub(crate) fn around(&mut self, interval: Duration) -> Duration {
+        interval / 2 + self.below(interval)
+    }
+
     /// Drawn evenly from nothing up to `bound`.
     pub(crate) fn below(&mut self, bound: Duration) -> Duration {
         let share = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;

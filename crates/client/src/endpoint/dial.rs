@@ -2,6 +2,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tonic::transport::Channel;
 
 use crate::endpoint::{Endpoint, InvalidEndpoint, Scheme};
 use crate::fault::{self, Fault};
+use crate::observe::{ClientEvent, Counter, Observer};
 #[cfg(feature = "tls")]
 use crate::tls::Connector;
 
@@ -65,6 +67,7 @@ pub(crate) struct DialOptions {
     pub(crate) connect_timeout: Duration,
     /// Interval and patience of the pings, sent only while a call or stream is open.
     pub(crate) keep_alive: Option<(Duration, Duration)>,
+    pub(crate) observer: Observer,
 }
 
 /// A connection that is open, and opens itself again when it is used after a break.
@@ -127,7 +130,9 @@ impl DialOptions {
     }
 
     /// Opens an HTTP/2 connection.
-    pub(crate) async fn open(&self, endpoint: &Endpoint) -> Result<Opened, Fault> {
+    ///
+    /// `connected`: one like it was open before; set when this one is.
+    pub(crate) async fn open(&self, endpoint: &Endpoint, connected: &Arc<AtomicBool>) -> Result<Opened, Fault> {
         let unreachable = |reason| Fault::Unreachable { endpoint: endpoint.to_string(), reason };
         let mut transport = Channel::builder(endpoint.uri().clone()).keep_alive_while_idle(false);
         if let Some((interval, timeout)) = self.keep_alive {
@@ -138,10 +143,18 @@ impl DialOptions {
         }
         let refusal = Refusal::default();
         let (options, told) = (self.clone(), refusal.clone());
-        let target = endpoint.clone();
+        let (target, connected) = (endpoint.clone(), connected.clone());
         let connector = tower::service_fn(move |_| {
             let carried = options.clone().carry(target.clone(), told.clone());
-            async move { carried.await.map(TokioIo::new) }
+            let (endpoint, connected, observer) = (target.clone(), connected.clone(), options.observer.clone());
+            async move {
+                let io = carried.await?;
+                if connected.swap(true, Ordering::Relaxed) {
+                    observer.count(Counter::Reconnects, 1);
+                    observer.tell(|| ClientEvent::Reconnected { endpoint });
+                }
+                Ok::<_, tower::BoxError>(TokioIo::new(io))
+            }
         });
         let channel = tokio::time::timeout(self.connect_timeout, transport.connect_with_connector(connector))
             .await

@@ -16,7 +16,7 @@ pub(crate) use dial::{Dial, DialOptions};
 #[cfg(feature = "tls")]
 pub(crate) use dial::{Io, Refusal};
 pub(crate) use health::Trouble;
-pub(crate) use pool::{Connection, Pool, PoolOptions};
+pub(crate) use pool::{Connection, Pool, PoolOptions, Route};
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,12 +27,4 @@ pub(crate) enum Class {
     Bulk,
     /// Watch streams.
     Watch,
-}
-
-impl Class {
-    pub(crate) const COUNT: usize = 3;
-
-    pub(crate) fn index(self) -> usize {
-        self as usize
-    }
 }

@@ -1,5 +1,6 @@
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -14,9 +15,10 @@ use tonic::{Request, Status};
 use crate::backoff::Backoff;
 use crate::endpoint::dial::{DialOptions, Opened, Refusal};
 use crate::endpoint::health::Health;
-use crate::endpoint::{Class, Endpoint, Trouble};
+use crate::endpoint::{Class, Endpoint, InvalidEndpoint, Trouble};
 use crate::error::{Error, ErrorKind};
 use crate::fault::Fault;
+use crate::observe::{ClientEvent, Observer};
 use crate::random::Random;
 
 /// The endpoints of a client and its connections to them. Clones share them.
@@ -30,22 +32,38 @@ pub(crate) struct PoolOptions {
     pub(crate) backoff: Backoff,
     /// How long one try of a call may take.
     pub(crate) try_timeout: Duration,
+    pub(crate) observer: Observer,
 }
 
 struct Inner {
-    members: Vec<Member>,
+    members: Mutex<Members>,
     dial: DialOptions,
     try_timeout: Duration,
+    observer: Observer,
     health: Mutex<Health>,
-    /// Counts the times an endpoint became usable again.
+    /// Counts the times an endpoint became usable again, or others took the place of all.
     recoveries: watch::Sender<u64>,
     /// At most one for each endpoint; they end with the pool.
     probers: Mutex<JoinSet<()>>,
 }
 
+/// The endpoints by their numbers, none of which is given twice.
+struct Members {
+    known: BTreeMap<usize, Arc<Member>>,
+    next: usize,
+}
+
 struct Member {
     endpoint: Endpoint,
-    slots: [Slot; Class::COUNT],
+    slots: Slots,
+}
+
+/// One for each [`Class`].
+#[derive(Default)]
+struct Slots {
+    call: Slot,
+    bulk: Slot,
+    watch: Slot,
 }
 
 /// Where the connection of one class to one endpoint is kept. Whoever needs it first opens it, the others
@@ -55,6 +73,8 @@ struct Slot {
     open: AsyncMutex<Open>,
     /// Connections opened or tried so far.
     dials: AtomicU64,
+    /// A connection was open at some time.
+    connected: Arc<AtomicBool>,
 }
 
 #[derive(Default)]
@@ -62,6 +82,13 @@ struct Open {
     channel: Option<(u64, Opened)>,
     /// What the last failed try ran into.
     failure: Option<Fault>,
+}
+
+/// Which endpoint is wanted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Route {
+    pub(crate) prefer: Option<usize>,
+    pub(crate) avoid: Option<usize>,
 }
 
 /// A connection to call on.
@@ -91,11 +118,12 @@ impl Connection {
 impl Pool {
     pub(crate) fn new(options: PoolOptions, random: Random) -> Pool {
         let health = Health::new(options.endpoints.len(), options.backoff, random);
-        let member = |endpoint| Member { endpoint, slots: Default::default() };
+        let known: BTreeMap<_, _> = options.endpoints.into_iter().map(Member::new).enumerate().collect();
         Pool(Arc::new(Inner {
-            members: options.endpoints.into_iter().map(member).collect(),
+            members: Mutex::new(Members { next: known.len(), known }),
             dial: options.dial,
             try_timeout: options.try_timeout,
+            observer: options.observer,
             health: Mutex::new(health),
             recoveries: watch::Sender::new(0),
             probers: Mutex::default(),
@@ -106,13 +134,73 @@ impl Pool {
         self.0.try_timeout
     }
 
+    /// The endpoints, and the number of each.
+    pub(crate) fn endpoints(&self) -> Vec<(usize, Endpoint)> {
+        self.0.members().known.iter().map(|(index, member)| (*index, member.endpoint.clone())).collect()
+    }
+
+    /// Whether an endpoint can be used with the settings of TLS.
+    pub(crate) fn admit(&self, endpoint: &Endpoint) -> Result<(), InvalidEndpoint> {
+        self.0.dial.admit(endpoint)
+    }
+
+    /// These are the endpoints from now on. One that was there before, by host and port, stays as it is; the
+    /// connections to one that is left out are not used for anything new.
+    pub(crate) fn set_endpoints(&self, endpoints: Vec<Endpoint>) {
+        let mut members = self.0.members();
+        let mut health = self.0.health();
+        let named = |member: &Member| endpoints.iter().any(|e| e.authority() == member.endpoint.authority());
+        let gone: Vec<_> = members.known.iter().filter(|(_, member)| !named(member)).map(|(i, _)| *i).collect();
+        for index in gone {
+            members.known.remove(&index);
+            health.remove(index);
+        }
+        for endpoint in endpoints {
+            if members.known.values().all(|member| member.endpoint.authority() != endpoint.authority()) {
+                let index = members.next;
+                members.next += 1;
+                members.known.insert(index, Member::new(endpoint));
+                health.add(index);
+            }
+        }
+        drop((health, members));
+        self.0.recoveries.send_modify(|count| *count += 1);
+    }
+
+    /// Whether an endpoint is still one of the client's.
+    pub(crate) fn has(&self, index: usize) -> bool {
+        self.0.members().known.contains_key(&index)
+    }
+
+    /// Looks at what is known of the endpoints.
+    pub(crate) fn health(&self) -> MutexGuard<'_, Health> {
+        self.0.health()
+    }
+
+    /// Counts the changes of which endpoints are usable.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.0.recoveries.subscribe()
+    }
+
+    /// As [`connection`](Self::connection), to the endpoint `prefer` if that is usable.
+    pub(crate) async fn connection_by(&self, class: Class, route: Route) -> Connection {
+        if let Some(index) = route.prefer.filter(|&index| self.0.health().is_usable(index)) {
+            match self.0.open(index, class).await {
+                Ok(connection) => return connection,
+                Err(fault) => self.trouble(index, Trouble::of_opening(&fault)),
+            }
+        }
+        self.connection(class, route.avoid).await
+    }
+
     /// A connection to a usable endpoint, another than `avoid` if there is one. Waits while all are in
     /// trouble: the caller's deadline is the end of it. Cancel safe.
     pub(crate) async fn connection(&self, class: Class, mut avoid: Option<usize>) -> Connection {
         let mut recoveries = self.0.recoveries.subscribe();
         loop {
             recoveries.mark_unchanged();
-            let Some(index) = self.0.health().pick(avoid) else {
+            let picked = self.0.health().pick(avoid);
+            let Some(index) = picked else {
                 // The sender lives as long as the pool.
                 recoveries.changed().await.ok();
                 continue;
@@ -144,7 +232,7 @@ impl Pool {
     /// Why nothing is usable, if something is in trouble.
     pub(crate) fn why_unavailable(&self) -> Option<Error> {
         let health = self.0.health();
-        let troubles: Vec<_> = (0..self.0.members.len()).filter_map(|i| Some(health.trouble(i)?.0)).collect();
+        let troubles: Vec<_> = health.troubles().collect();
         let distrust = troubles.iter().all(|trouble| matches!(trouble, Trouble::Untrusted(_)));
         let kind = if distrust { ErrorKind::Tls } else { ErrorKind::Unavailable };
         let texts: Vec<_> = troubles.iter().map(|trouble| trouble.text()).collect();
@@ -152,10 +240,16 @@ impl Pool {
     }
 
     fn trouble(&self, index: usize, trouble: Trouble) {
-        let text = trouble.text().to_owned();
-        if self.0.health().failed(index, trouble, Instant::now()) {
-            let endpoint = self.0.members.get(index).map(|m| m.endpoint.as_str());
-            tracing::warn!(endpoint, reason = text, "endpoint in trouble");
+        let reason = trouble.text().to_owned();
+        let failed = self.0.health().failed(index, trouble, Instant::now());
+        if failed.went_down
+            && let Some(member) = self.0.member(index)
+        {
+            let endpoint = member.endpoint.clone();
+            tracing::warn!(%endpoint, reason, "endpoint in trouble");
+            self.0.observer.tell(|| ClientEvent::EndpointDown { endpoint, reason });
+        }
+        if failed.needs_prober {
             let mut probers = lock(&self.0.probers);
             while probers.try_join_next().is_some() {}
             probers.spawn(probe(Arc::downgrade(&self.0), index));
@@ -165,8 +259,8 @@ impl Pool {
     /// Drops the connection from its slot. False if the slot holds another by now. One that is being
     /// opened just now counts as another.
     fn forget(&self, connection: &Connection) -> bool {
-        let slot = self.0.slot(connection.index, connection.class);
-        let Some(Ok(mut open)) = slot.map(|slot| slot.open.try_lock()) else { return false };
+        let Some(member) = self.0.member(connection.index) else { return false };
+        let Ok(mut open) = member.slot(connection.class).open.try_lock() else { return false };
         let same = open.channel.as_ref().is_none_or(|(number, _)| *number == connection.number);
         if same {
             open.channel = None;
@@ -175,20 +269,37 @@ impl Pool {
     }
 }
 
+impl Member {
+    fn new(endpoint: Endpoint) -> Arc<Member> {
+        Arc::new(Member { endpoint, slots: Default::default() })
+    }
+
+    fn slot(&self, class: Class) -> &Slot {
+        match class {
+            Class::Call => &self.slots.call,
+            Class::Bulk => &self.slots.bulk,
+            Class::Watch => &self.slots.watch,
+        }
+    }
+}
+
 impl Inner {
     fn health(&self) -> MutexGuard<'_, Health> {
         lock(&self.health)
     }
 
-    fn slot(&self, index: usize, class: Class) -> Option<&Slot> {
-        self.members.get(index)?.slots.get(class.index())
+    fn members(&self) -> MutexGuard<'_, Members> {
+        lock(&self.members)
+    }
+
+    fn member(&self, index: usize) -> Option<Arc<Member>> {
+        self.members().known.get(&index).cloned()
     }
 
     /// The connection of its class, opened if need be. Several who ask at once open one.
     async fn open(&self, index: usize, class: Class) -> Result<Connection, Fault> {
-        let (Some(member), Some(slot)) = (self.members.get(index), self.slot(index, class)) else {
-            return Err(Fault::NoEndpoint);
-        };
+        let member = self.member(index).ok_or(Fault::NoEndpoint)?;
+        let slot = member.slot(class);
         let seen = slot.dials.load(Ordering::Relaxed);
         let mut open = slot.open.lock().await;
         let connection = |number, opened: &Opened| Connection {
@@ -211,7 +322,7 @@ impl Inner {
         }
         slot.dials.store(number + 1, Ordering::Relaxed);
         open.failure = None;
-        match self.dial.open(&member.endpoint).await {
+        match self.dial.open(&member.endpoint, &slot.connected).await {
             Ok(channel) => {
                 let (_, channel) = open.channel.insert((number + 1, channel));
                 Ok(connection(number + 1, channel))
@@ -221,9 +332,11 @@ impl Inner {
     }
 
     fn recovered(&self, index: usize) {
-        if self.health().succeeded(index, Instant::now()) {
-            let endpoint = self.members.get(index).map(|m| m.endpoint.as_str());
-            tracing::info!(endpoint, "endpoint is well again");
+        let came_back = self.health().succeeded(index, Instant::now());
+        if came_back && let Some(member) = self.member(index) {
+            let endpoint = member.endpoint.clone();
+            tracing::info!(%endpoint, "endpoint is well again");
+            self.observer.tell(|| ClientEvent::EndpointUp { endpoint });
             self.recoveries.send_modify(|count| *count += 1);
         }
     }
@@ -258,8 +371,8 @@ impl Inner {
     }
 
     async fn close(&self, index: usize, class: Class) {
-        if let Some(slot) = self.slot(index, class) {
-            slot.open.lock().await.channel = None;
+        if let Some(member) = self.member(index) {
+            member.slot(class).open.lock().await.channel = None;
         }
     }
 }
@@ -293,7 +406,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.members.iter().map(|m| &m.endpoint)).finish()
+        f.debug_list().entries(self.endpoints().iter().map(|(_, endpoint)| endpoint)).finish()
     }
 }
 

@@ -18,12 +18,14 @@ use tokio::time::Instant;
 
 use crate::Revision;
 use crate::call::{Core, Effect, stub};
-use crate::endpoint::{Class, Connection};
+use crate::endpoint::{Class, Connection, Route};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fault::{Fault, Verdict};
 use crate::key_value::revision;
+use crate::observe::{ClientEvent, Counter};
 use crate::random::Random;
-use crate::watch::resume::{Action, Lane, LaneOptions, ServerVersion, Watcher, WatcherId};
+use crate::watch::balance::Balance;
+use crate::watch::resume::{Action, Counters, Lane, LaneOptions, ServerVersion, Watcher, WatcherId};
 use crate::watch::stream::{self, Opened};
 
 /// Watchers on one stream, at most: they share what a server gives a stream, and its silence.
@@ -72,8 +74,12 @@ struct Berth {
     stream: Option<StreamTask>,
     /// Streams asked for so far: reports of older ones are late.
     epoch: u64,
-    /// The endpoint of the last stream, which the next should avoid.
-    avoid: Option<usize>,
+    /// Where the next stream should go: not where the last one broke.
+    route: Route,
+    /// When its watchers were interrupted, until they are served again.
+    interrupted: Option<Instant>,
+    /// What of the lane's counters has been told.
+    told: Counters,
     /// Of the open stream, the number of its token.
     token: Option<u64>,
     /// A token that was refused for the whole stream.
@@ -102,6 +108,9 @@ struct Hub {
     homes: HashMap<WatcherId, LaneId>,
     newest_token: u64,
     tasks: JoinSet<()>,
+    /// Changes of which endpoints are usable.
+    endpoints: tokio::sync::watch::Receiver<u64>,
+    balance: Option<Balance>,
 }
 
 impl HubHandle {
@@ -114,7 +123,11 @@ impl HubHandle {
             progress: Default::default(),
             has_credentials: core.auth.has_credentials(),
         };
+        let endpoints = core.pool.changes();
+        let balance = core.rebalance.map(|interval| Balance::new(interval, core.pool.health().usable()));
         let hub = Hub {
+            endpoints,
+            balance,
             random: core.fork_random(),
             core,
             options,
@@ -180,7 +193,8 @@ impl WeakHubHandle {
 impl Hub {
     async fn run(mut self) {
         loop {
-            let wake_at = self.lanes.values().filter_map(|berth| berth.lane.wake_at()).min();
+            let balance = self.balance.as_ref().and_then(Balance::wake_at);
+            let wake_at = self.lanes.values().filter_map(|berth| berth.lane.wake_at()).chain(balance).min();
             let wake = async {
                 match wake_at {
                     Some(at) => tokio::time::sleep_until(at).await,
@@ -196,6 +210,7 @@ impl Hub {
                 },
                 Some(Ok((id, watcher, token))) = self.refreshed.join_next() => self.return_to_lane(id, watcher, token),
                 () = wake => self.tick(),
+                Ok(()) = self.endpoints.changed() => self.endpoints_changed(),
                 Some((lane, epoch, report)) = self.reports.recv() => self.note(lane, epoch, report),
             }
             while self.tasks.try_join_next().is_some() {}
@@ -211,6 +226,7 @@ impl Hub {
         let Some(&home) = self.homes.get(&id) else { return };
         if matches!(command, Command::Remove(_)) {
             self.homes.remove(&id);
+            self.core.traffic.now().watchers = self.homes.len();
         }
         let Some(berth) = self.lanes.get_mut(&home) else { return };
         match command {
@@ -238,6 +254,7 @@ impl Hub {
             self.lanes_made
         });
         self.homes.insert(id, home);
+        self.core.traffic.now().watchers = self.homes.len();
         if let Some(berth) = self.lanes.get_mut(&home) {
             berth.lane.add(id, watcher, Instant::now());
             self.act(home);
@@ -266,6 +283,52 @@ impl Hub {
                 self.act(id);
             }
         }
+        self.rebalance(now);
+    }
+
+    /// Some came, went, or are well again.
+    fn endpoints_changed(&mut self) {
+        let gone = |berth: &Berth| berth.endpoint().is_some_and(|index| !self.core.pool.has(index));
+        let mut stranded: Vec<_> = self.lanes.iter().filter(|(_, berth)| gone(berth)).map(|(id, _)| *id).collect();
+        stranded.sort_unstable();
+        for id in stranded {
+            self.move_stream(id, None, "the endpoint is not one of the client's any more");
+        }
+        if let Some(balance) = &mut self.balance {
+            balance.noticed(self.core.pool.health().usable(), Instant::now(), &mut self.random);
+        }
+    }
+
+    fn rebalance(&mut self, now: Instant) {
+        let Some(balance) = self.balance.as_mut().filter(|balance| balance.is_due(now)) else { return };
+        let mut streams: Vec<_> = self.lanes.iter().filter_map(|(id, berth)| Some((*id, berth.endpoint()?))).collect();
+        streams.sort_unstable();
+        let usable: Vec<_> = self.core.pool.health().usable().map(|(index, _)| index).collect();
+        if let Some((id, to)) = balance.next_move(&usable, &streams, now, &mut self.random) {
+            self.move_stream(id, Some(to), "moved to an endpoint that is used less");
+        }
+    }
+
+    /// Has a lane take another stream, though its own is well.
+    fn move_stream(&mut self, id: LaneId, to: Option<usize>, why: &str) {
+        let Some(berth) = self.lanes.get_mut(&id) else { return };
+        let from = berth.endpoint();
+        let error = Error::with(ErrorKind::Unavailable, why);
+        if berth.lane.leave(error.clone(), Instant::now()) {
+            berth.route = Route { prefer: to, avoid: from };
+            tracing::debug!(why, watchers = berth.lane.len(), "watch stream moves");
+            berth.tell_interrupted(&self.core, &error);
+            self.act(id);
+        }
+    }
+
+    /// Tells how many streams there are, and where they go.
+    fn count_streams(&self) {
+        let mut streams = std::collections::BTreeMap::new();
+        for index in self.lanes.values().filter_map(Berth::endpoint) {
+            *streams.entry(index).or_default() += 1;
+        }
+        self.core.traffic.now().streams = streams;
     }
 
     /// Takes a report of a lane's task.
@@ -282,12 +345,20 @@ impl Hub {
             _ if late => return,
             Report::Opened(opened) => {
                 self.newest_token = self.newest_token.max(opened.token);
+                let stranded = !self.core.pool.has(opened.connection.index);
                 berth.opened(opened, now);
                 self.ask_version(id, epoch);
+                self.count_streams();
+                if stranded {
+                    self.endpoints_changed();
+                }
             }
             Report::Version(version) => berth.lane.version(version),
             Report::Response(response) => berth.received(&self.core, response, now),
-            Report::Broke(fault) => berth.broke(&self.core, &fault, now),
+            Report::Broke(fault) => {
+                berth.broke(&self.core, &fault, now);
+                self.count_streams();
+            }
         }
         self.act(id);
     }
@@ -298,7 +369,10 @@ impl Hub {
             let Some(action) = berth.lane.next_action() else { break };
             match action {
                 Action::Open => self.open(id),
-                Action::Close => berth.close(),
+                Action::Close => {
+                    berth.close();
+                    self.count_streams();
+                }
                 Action::Send(request) => {
                     if let Some(stream) = &berth.stream {
                         // A stream that has ended is about to say so.
@@ -314,6 +388,9 @@ impl Hub {
                 }
             }
         }
+        if let Some(berth) = self.lanes.get_mut(&id) {
+            berth.tell(&self.core);
+        }
         if self.lanes.get(&id).is_some_and(|berth| berth.lane.is_empty()) {
             self.lanes.remove(&id);
         }
@@ -325,9 +402,10 @@ impl Hub {
         let epoch = berth.epoch;
         let (requests, queue) = mpsc::unbounded_channel();
         let (core, reporter) = (self.core.clone(), self.reporter.clone());
-        let (avoid, refused) = (berth.avoid, berth.refused.take());
+        let (route, refused) = (berth.route, berth.refused.take());
+        berth.route.prefer = None;
         let task = self.tasks.spawn(async move {
-            let fault = stream::follow(&core, avoid, refused, queue, |report| reporter.send((id, epoch, report))).await;
+            let fault = stream::follow(&core, route, refused, queue, |report| reporter.send((id, epoch, report))).await;
             if let Err(fault) = fault {
                 reporter.send((id, epoch, Report::Broke(fault))).await.ok();
             }
@@ -369,6 +447,7 @@ impl Hub {
 
 impl Drop for Hub {
     fn drop(&mut self) {
+        *self.core.traffic.now() = Default::default();
         let closed = Error::new(ErrorKind::Closed);
         for berth in self.lanes.values_mut() {
             berth.lane.end_all(&closed);
@@ -385,7 +464,47 @@ impl Drop for Hub {
 
 impl Berth {
     fn new(lane: Lane) -> Berth {
-        Berth { lane, stream: None, epoch: 0, avoid: None, token: None, refused: None, refreshed: false }
+        Berth {
+            lane,
+            stream: None,
+            epoch: 0,
+            route: Route::default(),
+            interrupted: None,
+            told: Counters::default(),
+            token: None,
+            refused: None,
+            refreshed: false,
+        }
+    }
+
+    /// Where the stream goes, if it is open.
+    fn endpoint(&self) -> Option<usize> {
+        Some(self.stream.as_ref()?.connection.as_ref()?.index)
+    }
+
+    /// Tells that the watchers wait for another stream.
+    fn tell_interrupted(&mut self, core: &Core, reason: &Error) {
+        if self.interrupted.is_none() && !self.lane.is_empty() {
+            self.interrupted = Some(Instant::now());
+            let (endpoint, watchers, reason) = (reason.endpoint().cloned(), self.lane.len(), reason.clone());
+            core.observer.tell(|| ClientEvent::WatchInterrupted { endpoint, watchers, reason });
+        }
+    }
+
+    /// Tells what has changed since the last time.
+    fn tell(&mut self, core: &Core) {
+        let (now, told) = (self.lane.counters, std::mem::replace(&mut self.told, self.lane.counters));
+        core.observer.count(Counter::Resumes, now.resumes - told.resumes);
+        core.observer.count(Counter::StaleEvents, now.stale_events - told.stale_events);
+        core.observer.count(Counter::Overflows, now.overflows - told.overflows);
+        if now.breaks > told.breaks {
+            self.tell_interrupted(core, &Error::with(ErrorKind::Unavailable, "the stream was given up"));
+        }
+        let Some(connection) = self.stream.as_ref().and_then(|stream| stream.connection.as_ref()) else { return };
+        if let Some(since) = self.interrupted.take_if(|_| self.lane.is_serving() && !self.lane.is_empty()) {
+            let (endpoint, watchers, gap) = (connection.endpoint.clone(), self.lane.len(), since.elapsed());
+            core.observer.tell(|| ClientEvent::WatchResumed { endpoint, watchers, gap });
+        }
     }
 
     fn opened(&mut self, opened: Opened, now: Instant) {
@@ -413,7 +532,7 @@ impl Berth {
         let mut error = Error::from_fault(fault, false);
         if let Some(connection) = &connection {
             error = error.at(&connection.endpoint);
-            self.avoid = Some(connection.index);
+            self.route.avoid = Some(connection.index);
         }
         self.close();
         match fault.verdict() {
@@ -431,6 +550,7 @@ impl Berth {
             Verdict::Elsewhere(None) | Verdict::Later => {}
         }
         tracing::debug!(%error, watchers = self.lane.len(), "watch stream broke");
+        self.tell_interrupted(core, &error);
         self.lane.broke(error, now);
     }
 

@@ -1,5 +1,6 @@
 //! Watches. What they promise is kept by [`resume`], which does no I/O; [`hub`] and [`stream`] drive it.
 
+mod balance;
 mod buffer;
 mod builder;
 mod handle;

@@ -8,7 +8,7 @@ use tonic::Request;
 use tonic::metadata::MetadataValue;
 
 use crate::call::{Core, stub};
-use crate::endpoint::{Class, Connection};
+use crate::endpoint::{Class, Connection, Route};
 use crate::fault::Fault;
 use crate::watch::hub::Report;
 
@@ -23,13 +23,13 @@ pub(crate) struct Opened {
 /// receiver of requests holds at most what a lane has to send: two for each of its watchers.
 pub(crate) async fn follow<E, Fut: Future<Output = Result<(), E>>>(
     core: &Core,
-    avoid: Option<usize>,
+    route: Route,
     refused: Option<u64>,
     requests: mpsc::UnboundedReceiver<WatchRequest>,
     report: impl Fn(Report) -> Fut,
 ) -> Result<(), Fault> {
     let token = core.auth.token(&core.pool, refused).await?;
-    let connection = core.pool.connection(Class::Watch, avoid).await;
+    let connection = core.pool.connection_by(Class::Watch, route).await;
     let endpoint = connection.endpoint.clone();
     let called = connection.clone();
     let fault = |status| called.fault(&status);

@@ -54,6 +54,16 @@ impl Listener for Pipes {
 
 type Addresses = Arc<Mutex<HashMap<String, mpsc::UnboundedSender<DuplexStream>>>>;
 
+/// Waits for a condition, which must come about within [`PATIENCE`].
+pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let due = tokio::time::Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(tokio::time::Instant::now() < due, "waited in vain: {what}");
+        // A pause, since a paused clock moves on only when nothing is left to do.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
 /// The member.
 pub(crate) struct Rig {
     config: Config,

@@ -1,7 +1,7 @@
 //! The client against members in this process: memory engine, pipes for a network, tokio's clock.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-#[allow(dead_code)] // Each combination of features uses a part.
+mod endpoints;
 mod harness;
 #[cfg(all(feature = "tls-ring", feature = "tls-native-roots", feature = "rustls-0_23", feature = "dangerous"))]
 mod tls;

@@ -268,6 +268,28 @@ impl Lane {
         self.link = Link::Waiting { until: now + pause };
     }
 
+    /// The stream is to go elsewhere, though nothing is wrong with it: another is asked for at once. False if
+    /// there is none to move.
+    pub(crate) fn leave(&mut self, why: Error, now: Instant) -> bool {
+        if !matches!(self.link, Link::Open(_)) || self.watchers.is_empty() {
+            return false;
+        }
+        self.read = None;
+        let why = Interruption::Broken(why);
+        for watcher in self.watchers.values_mut() {
+            self.counters.torn_revisions += u64::from(watcher.interrupt(&why, now));
+        }
+        self.link = Link::Opening;
+        self.actions.extend([Action::Close, Action::Open]);
+        true
+    }
+
+    /// All watchers are served, as far as their programs take what comes.
+    pub(crate) fn is_serving(&self) -> bool {
+        matches!(self.link, Link::Open(_))
+            && self.watchers.values().all(|watcher| matches!(watcher.phase, Phase::Active(_) | Phase::Paused))
+    }
+
     /// A linearizable read found the store at `current`.
     pub(crate) fn read_done(&mut self, number: u64, current: Revision, cluster: u64, now: Instant) {
         let Some(read) = self.read.take_if(|read| read.number == number) else { return };

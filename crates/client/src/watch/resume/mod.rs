@@ -17,6 +17,6 @@ mod model;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use lane::{Action, Lane, LaneOptions, WatcherId};
+pub(crate) use lane::{Action, Counters, Lane, LaneOptions, WatcherId};
 pub(crate) use version::ServerVersion;
 pub(crate) use watcher::{Spec, Start, Watcher};

@@ -181,6 +181,12 @@ impl Run {
         }
     }
 
+    fn leave_stream(&mut self) {
+        if self.lane.leave(Error::new(ErrorKind::Unavailable), self.now) {
+            self.reached.count("moves", 1);
+        }
+    }
+
     fn read(&mut self) {
         let Some((number, key)) = self.reads.pop_front() else { return };
         if !model::may_read(&key) {
@@ -282,6 +288,7 @@ impl Run {
             1..=4 if self.replaced != Some(false) => self.store.write(&mut self.random),
             5 if self.below(20) == 0 => self.store.compacted = (self.store.current() - self.below(4) as i64).max(0),
             6 if self.below(3) == 0 => self.break_stream(),
+            6 if self.below(4) == 0 => self.leave_stream(),
             7 if self.below(3) == 0 => self.now += Duration::from_secs(3),
             8 => self.forget_one(),
             9..=10 => self.open(),
@@ -434,6 +441,7 @@ fn every_history_is_the_stores_or_ends_with_what_is_due() {
     for (what, least) in [
         ("events", 10_000),
         ("breaks", 1000),
+        ("moves", 500),
         ("resumes", 1000),
         ("events below the cursor", 100),
         ("full buffers", 100),

@@ -1,0 +1,135 @@
+//! What a client tells of itself while it runs, to a program's hook and to its metrics.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::endpoint::Endpoint;
+use crate::error::Error;
+
+/// Something that happened to a client. See [`ClientBuilder::on_event`](crate::ClientBuilder::on_event).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ClientEvent {
+    /// An endpoint is in trouble and is not used until it is well again.
+    EndpointDown {
+        /// Which one.
+        endpoint: Endpoint,
+        /// What a call on it ran into.
+        reason: String,
+    },
+    /// An endpoint is well again.
+    EndpointUp {
+        /// Which one.
+        endpoint: Endpoint,
+    },
+    /// A watch stream ended, and its watchers wait for another.
+    WatchInterrupted {
+        /// Where it went; `None` if it could not be opened.
+        endpoint: Option<Endpoint>,
+        /// Watchers on it.
+        watchers: usize,
+        /// Why.
+        reason: Error,
+    },
+    /// All watchers of a stream are served again.
+    WatchResumed {
+        /// Where the stream goes now.
+        endpoint: Endpoint,
+        /// Watchers on it.
+        watchers: usize,
+        /// Time since the interruption.
+        gap: Duration,
+    },
+    /// A connection was opened in the place of one that had ended.
+    Reconnected {
+        /// Where to.
+        endpoint: Endpoint,
+    },
+}
+
+/// What a client counts. Each only grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Counter {
+    /// Unary calls, each counted once however often it was sent.
+    Calls,
+    /// Times that a unary call was sent again.
+    Retries,
+    /// Connections opened in the place of one that had ended.
+    Reconnects,
+    /// Watchers created again after an interruption.
+    Resumes,
+    /// Events received a second time, after a change of the member, and dropped.
+    StaleEvents,
+    /// Times that the buffer of a watch was full.
+    Overflows,
+}
+
+impl Counter {
+    /// All of them.
+    pub const ALL: [Counter; 6] = [
+        Counter::Calls,
+        Counter::Retries,
+        Counter::Reconnects,
+        Counter::Resumes,
+        Counter::StaleEvents,
+        Counter::Overflows,
+    ];
+
+    /// A name for an exporter.
+    ///
+    /// ```
+    /// assert_eq!(stentor_client::Counter::StaleEvents.name(), "stentor_client_stale_events_total");
+    /// ```
+    pub fn name(self) -> &'static str {
+        match self {
+            Counter::Calls => "stentor_client_calls_total",
+            Counter::Retries => "stentor_client_retries_total",
+            Counter::Reconnects => "stentor_client_reconnects_total",
+            Counter::Resumes => "stentor_client_resumes_total",
+            Counter::StaleEvents => "stentor_client_stale_events_total",
+            Counter::Overflows => "stentor_client_overflows_total",
+        }
+    }
+}
+
+/// Where a client counts: see [`ClientBuilder::metrics`](crate::ClientBuilder::metrics). The program's side
+/// of it is whatever it exports metrics with.
+pub trait Metrics: Send + Sync + 'static {
+    /// Adds to a counter. Called from the client's tasks: it must neither block nor panic.
+    fn add(&self, counter: Counter, by: u64);
+}
+
+type Hook = dyn Fn(&ClientEvent) + Send + Sync;
+
+/// Who is told. Clones tell the same.
+#[derive(Clone, Default)]
+pub(crate) struct Observer {
+    pub(crate) hook: Option<Arc<Hook>>,
+    pub(crate) metrics: Option<Arc<dyn Metrics>>,
+}
+
+impl Observer {
+    /// The event is made only if somebody wants it.
+    pub(crate) fn tell(&self, event: impl FnOnce() -> ClientEvent) {
+        if let Some(hook) = &self.hook {
+            hook(&event());
+        }
+    }
+
+    pub(crate) fn count(&self, counter: Counter, by: u64) {
+        if let Some(metrics) = self.metrics.as_ref().filter(|_| by > 0) {
+            metrics.add(counter, by);
+        }
+    }
+}
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Observer")
+            .field("hook", &self.hook.is_some())
+            .field("metrics", &self.metrics.is_some())
+            .finish()
+    }
+}
