@@ -1,6 +1,6 @@
 use std::fmt;
 
-use bytes::Bytes;
+use bytes::{BufMut as _, Bytes, BytesMut};
 use stentor_proto::{Revision, mvccpb};
 
 use crate::error::Shown;
@@ -64,6 +64,17 @@ impl KeyValue {
     /// The lease it ends with.
     pub fn lease(&self) -> Option<LeaseId> {
         self.lease
+    }
+
+    /// The same in memory of its own. What comes from the network lies in the message it came with, and
+    /// keeps all of that in memory.
+    pub(crate) fn detached(&self) -> KeyValue {
+        let mut own = BytesMut::with_capacity(self.key.len() + self.value.len());
+        own.put_slice(&self.key);
+        own.put_slice(&self.value);
+        let mut value = own.freeze();
+        let key = value.split_to(self.key.len());
+        KeyValue { key, value, ..*self }
     }
 
     /// Roughly what it takes in memory.

@@ -8,8 +8,9 @@
 //! let client = Client::connect(["10.0.0.1:2379", "10.0.0.2:2379", "10.0.0.3:2379"]).await?;
 //!
 //! // What there is, and then every change of it: none is missed, and none comes twice.
-//! let tasks = client.list(KeyRange::segment("/task/10.0.0.1")).await?;
-//! let mut changes = client.watch(KeyRange::segment("/task/10.0.0.1")).after(tasks.revision()).await?.into_events();
+//! let (tasks, watch) = client.list_then_watch(KeyRange::segment("/task/10.0.0.1")).await?;
+//! println!("{} tasks", tasks.pairs().len());
+//! let mut changes = watch.into_events();
 //! while let Some(change) = changes.next().await {
 //!     println!("{:?}", change?);
 //! }
@@ -19,6 +20,7 @@
 //!
 //! - [`Client`] is cheap to clone, and its methods take `&self`. What it sends again by itself, and what it
 //!   does not, is stated with each; [`Error::kind`] says what a failure means.
+//! - [`Reflector`] is a local copy of a range of keys that keeps itself complete.
 //! - [`Watch`] is a stream that goes on where it was after any break, on any member.
 //! - Nothing of the public interface is of the gRPC or HTTP library underneath.
 //!
@@ -44,9 +46,11 @@ mod error;
 mod key_value;
 mod kv;
 mod list;
+mod list_then_watch;
 mod members;
 mod observe;
 mod range;
+mod reflector;
 mod status;
 #[cfg(feature = "tls")]
 mod tls;
@@ -73,8 +77,13 @@ pub use error::{Error, ErrorKind, Result};
 pub use key_value::{KeyValue, LeaseId};
 pub use kv::{Delete, Deleted, Get, Put};
 pub use list::{ListBuilder, Listing, Pages};
+pub use list_then_watch::ListThenWatch;
 pub use observe::{ClientEvent, Counter, Metrics};
 pub use range::KeyRange;
+pub use reflector::{
+    Change, Changes, Entry, Pair, ReflectBuilder, Reflector, ReflectorStatus, Snapshot, Subscription, SubscriptionItem,
+    Undecodable,
+};
 pub use status::{EndpointStatus, Status};
 pub use stentor_proto::Revision;
 #[cfg(feature = "tls")]
