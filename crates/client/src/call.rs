@@ -53,6 +53,17 @@ pub(crate) enum Effect {
     Repeatable,
     /// It is sent again only if it surely did not happen.
     Once,
+    /// It changes something, and of several sendings at most one does: the others find the state changed
+    /// that it names.
+    Guarded,
+}
+
+/// The answer to a call.
+pub(crate) struct Answered<A> {
+    pub(crate) answer: A,
+    pub(crate) connection: Connection,
+    /// An earlier sending may have taken effect. Only of a guarded call.
+    pub(crate) unsure: bool,
 }
 
 /// The least pause before a server that has too much to do is asked again.
@@ -74,13 +85,30 @@ impl Core {
         F: Fn(Channel, Request<Q>) -> Fut,
         Fut: Future<Output = std::result::Result<Response<A>, Status>>,
     {
+        let answered = self.answered(class, effect, message, send).await?;
+        Ok((answered.answer, answered.connection))
+    }
+
+    /// As [`call`](Self::call), for those that may be guarded.
+    pub(crate) async fn answered<Q, A, F, Fut>(
+        &self,
+        class: Class,
+        effect: Effect,
+        message: Q,
+        send: F,
+    ) -> Result<Answered<A>>
+    where
+        Q: Clone,
+        F: Fn(Channel, Request<Q>) -> Fut,
+        Fut: Future<Output = std::result::Result<Response<A>, Status>>,
+    {
         let deadline = self.call_timeout.map(|timeout| Instant::now() + timeout);
         let mut attempt = Attempt::new(effect, self.backoff.start());
         self.upkeep.begin();
         self.observer.count(Counter::Calls, 1);
         loop {
             match self.within(deadline, &mut attempt, class, &message, &send).await {
-                Ok(done) => return Ok(done),
+                Ok((answer, connection)) => return Ok(Answered { answer, connection, unsure: attempt.unsure }),
                 Err(fault) => attempt.judge(self, &fault, deadline).await?,
             }
         }
@@ -111,8 +139,8 @@ impl Core {
         let mut request = Request::new(message.clone());
         token.sign(&mut request);
         attempt.token = Some(token);
-        // A write's only try has all the time there is: when it passes, the outcome is unknown.
-        let limit = (attempt.effect == Effect::Repeatable).then(|| Instant::now() + self.pool.try_timeout());
+        // The only try of a write has all the time there is: when it passes, the outcome is unknown.
+        let limit = (attempt.effect != Effect::Once).then(|| Instant::now() + self.pool.try_timeout());
         let due = [limit, deadline].into_iter().flatten().min();
         if let Some(due) = due {
             request.set_timeout(due.saturating_duration_since(Instant::now()));
@@ -170,12 +198,14 @@ struct Attempt {
     /// The number of a token that was refused just now.
     refused: Option<u64>,
     refreshed: bool,
+    /// A try that changes something ended without an answer.
+    unsure: bool,
 }
 
 impl Attempt {
     fn new(effect: Effect, pauses: Pauses) -> Attempt {
         let (sent_to, avoid, token, refused) = (None, None, None, None);
-        Attempt { effect, pauses, count: 0, sent_to, avoid, token, refused, refreshed: false }
+        Attempt { effect, pauses, count: 0, sent_to, avoid, token, refused, refreshed: false, unsure: false }
     }
 
     /// Whether to try again: if so, the pause before that is over when this returns.
@@ -186,8 +216,8 @@ impl Attempt {
         {
             core.pool.failed(connection, trouble.clone());
         }
-        let unsure = self.sent_to.is_some() && self.effect == Effect::Once && fault.may_have_applied();
-        if unsure || overdue(deadline) {
+        self.unsure |= self.wrote() && fault.may_have_applied();
+        if (self.unsure && self.effect == Effect::Once) || overdue(deadline) {
             return Err(self.error(core, fault));
         }
         match verdict {
@@ -213,13 +243,18 @@ impl Attempt {
         }
     }
 
+    /// The running try was sent, and can change something.
+    fn wrote(&self) -> bool {
+        self.effect != Effect::Repeatable && self.sent_to.is_some()
+    }
+
     fn error(&self, core: &Core, fault: &Fault) -> Error {
-        let wrote = self.effect == Effect::Once && self.sent_to.is_some();
         let error = match (&self.sent_to, core.pool.why_unavailable()) {
             // The deadline passed in a wait for an endpoint: what they ran into says more.
             (None, Some(why)) if matches!(fault, Fault::DeadlineExceeded) => why,
-            _ => Error::from_fault(fault, wrote),
+            _ => Error::from_fault(fault, self.wrote()),
         };
+        let error = if self.unsure { error.ambiguous() } else { error };
         let error = error.after(self.count);
         match &self.sent_to {
             Some(connection) => error.at(&connection.endpoint),

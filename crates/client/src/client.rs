@@ -1,8 +1,11 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
+
 use crate::call::Core;
 use crate::error::{Error, ErrorKind, Result};
+use crate::namespace::Namespace;
 use crate::watch::HubHandle;
 use crate::{ClientBuilder, KeyRange, WatchBuilder};
 
@@ -12,7 +15,10 @@ use crate::{ClientBuilder, KeyRange, WatchBuilder};
 /// [`Closed`](crate::ErrorKind::Closed). Dropping the last clone does not end the watches; dropping them
 /// does.
 #[derive(Clone)]
-pub struct Client(Arc<Shared>);
+pub struct Client {
+    shared: Arc<Shared>,
+    namespace: Namespace,
+}
 
 struct Shared {
     core: Arc<Core>,
@@ -54,7 +60,8 @@ impl Client {
             made.upkeep.belongs_to(core.clone());
             made
         });
-        Client(Arc::new(Shared { core, hub: Mutex::new(HubState::NotStarted) }))
+        let shared = Shared { core, hub: Mutex::new(HubState::NotStarted) };
+        Client { shared: Arc::new(shared), namespace: Namespace::default() }
     }
 
     /// The changes of a range of keys, from now on or from a revision: see [`WatchBuilder`], and
@@ -80,27 +87,54 @@ impl Client {
         WatchBuilder::new(self.clone(), range.into())
     }
 
+    /// A client that sees the keys below a prefix as if they were all there are: it puts the prefix before
+    /// every key it sends (of pairs, ranges, conditions and watches) and takes it off every key it is
+    /// given. A range without an upper end ends where the prefix does. Shares connections, streams and
+    /// token with this one.
+    ///
+    /// It separates programs that mean no harm; to keep others out, give users of their own rights to the
+    /// prefix. Leases and compaction are those of the whole store, and so are revisions. An empty key is
+    /// refused with [`InvalidArgument`](crate::ErrorKind::InvalidArgument).
+    ///
+    /// ```no_run
+    /// # async fn example(client: stentor_client::Client) -> stentor_client::Result<()> {
+    /// let tenant = client.namespaced("/tenant/7/");
+    /// tenant.put("limit", "10").await?;
+    /// assert!(client.get("/tenant/7/limit").await?.is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn namespaced(&self, prefix: impl Into<Bytes>) -> Client {
+        Client { shared: self.shared.clone(), namespace: self.namespace.below(prefix.into()) }
+    }
+
     /// Ends every watch of this client and its clones with [`Closed`](crate::ErrorKind::Closed). Other
     /// calls are not affected.
     pub fn close_watches(&self) {
-        let mut hub = self.0.hub.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hub = self.shared.hub.lock().unwrap_or_else(PoisonError::into_inner);
         if let HubState::Running(hub) = std::mem::replace(&mut *hub, HubState::Closed) {
             hub.close();
         }
     }
 
+    /// What its keys begin with, unseen by the program.
+    pub(crate) fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
     pub(crate) fn core(&self) -> &Core {
-        &self.0.core
+        &self.shared.core
     }
 
     /// The task that drives the watches, started with the first.
     pub(crate) fn hub(&self) -> Result<HubHandle> {
-        let mut hub = self.0.hub.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hub = self.shared.hub.lock().unwrap_or_else(PoisonError::into_inner);
         match &*hub {
             HubState::Running(hub) => Ok(hub.clone()),
             HubState::Closed => Err(Error::new(ErrorKind::Closed)),
             HubState::NotStarted => {
-                let started = HubHandle::start(self.0.core.clone());
+                let started = HubHandle::start(self.shared.core.clone());
                 *hub = HubState::Running(started.clone());
                 Ok(started)
             }
@@ -110,6 +144,6 @@ impl Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Client").field(&self.0.core).finish()
+        f.debug_struct("Client").field("core", &self.shared.core).field("namespace", &self.namespace).finish()
     }
 }

@@ -168,7 +168,7 @@ impl Error {
         if wrote && fault.may_have_applied() { error.ambiguous() } else { error }
     }
 
-    fn ambiguous(mut self) -> Error {
+    pub(crate) fn ambiguous(mut self) -> Error {
         self.0.detail.get_or_insert_with(|| "the deadline passed".to_owned());
         self.0.kind = ErrorKind::Ambiguous;
         self

@@ -77,6 +77,14 @@ impl KeyValue {
         KeyValue { key, value, ..*self }
     }
 
+    /// Without the first bytes of its key.
+    pub(crate) fn without(mut self, bytes: usize) -> KeyValue {
+        if bytes > 0 {
+            self.key = self.key.split_off(bytes.min(self.key.len()));
+        }
+        self
+    }
+
     /// Roughly what it takes in memory.
     pub(crate) fn bytes(&self) -> usize {
         self.key.len() + self.value.len() + size_of::<KeyValue>()

@@ -3,14 +3,17 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 
 use bytes::Bytes;
+use stentor_proto::KeyRange as Interval;
 use stentor_proto::etcdserverpb::kv_client::KvClient;
-use stentor_proto::etcdserverpb::{DeleteRangeRequest, PutRequest, RangeRequest};
+use stentor_proto::etcdserverpb::{CompactionRequest, DeleteRangeRequest, PutRequest, PutResponse, RangeRequest};
 
 use crate::call::{Effect, stub};
 use crate::client::Client;
 use crate::endpoint::Class;
 use crate::error::{Error, ErrorKind, Result};
+use crate::fault::Fault;
 use crate::key_value::revision;
+use crate::txn::{OpResult, delete, ignore_lease, ignore_value};
 use crate::{KeyRange, KeyValue, LeaseId, Revision};
 
 /// A read of one key; see [`Client::get`]. Awaiting it sends it.
@@ -35,7 +38,8 @@ pub struct Get {
 /// [`Ambiguous`](crate::ErrorKind::Ambiguous) if it may have happened all the same: it was sent, and no
 /// answer came. It is never sent twice unless the first surely had no effect. Others mean that nothing was
 /// written: [`NoSpace`](crate::ErrorKind::NoSpace), [`LeaseNotFound`](crate::ErrorKind::LeaseNotFound),
-/// [`Unavailable`](crate::ErrorKind::Unavailable).
+/// [`KeyNotFound`](crate::ErrorKind::KeyNotFound) with [`ignore_value`](Self::ignore_value) or
+/// [`ignore_lease`](Self::ignore_lease), [`Unavailable`](crate::ErrorKind::Unavailable).
 ///
 /// # Cancel safety
 /// If the future is dropped, the write may have happened or not.
@@ -46,11 +50,31 @@ pub struct Put {
     request: PutRequest,
 }
 
+/// A [`Put`] that also gives the pair before; see [`Put::prev_kv`].
+///
+/// # Errors
+/// As [`Put`].
+///
+/// # Cancel safety
+/// As [`Put`].
+#[derive(Clone)]
+#[must_use = "a write is sent when it is awaited"]
+pub struct PutPrev(Put);
+
+/// What a put did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Written {
+    /// Of the write.
+    pub revision: Revision,
+    /// The pair before; `None` if the key was created.
+    pub prev: Option<KeyValue>,
+}
+
 /// A deletion; see [`Client::delete`]. Awaiting it sends it.
 ///
 /// # Errors
-/// As [`Put`]. [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a
-/// [segment](KeyRange::segment), which is not one range of the protocol.
+/// As [`Put`].
 ///
 /// # Cancel safety
 /// If the future is dropped, the keys may have been deleted or not.
@@ -59,16 +83,35 @@ pub struct Put {
 pub struct Delete {
     client: Client,
     range: KeyRange,
+    prev_kv: bool,
 }
 
 /// What a deletion did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Deleted {
     /// How many keys there were.
     pub count: u64,
     /// Of the deletion; if there was nothing to delete, what the store was at.
     pub revision: Revision,
+    /// The pairs, in the order of their keys, if they were [asked for](Delete::prev_kv).
+    pub prev: Vec<KeyValue>,
+}
+
+/// A compaction; see [`Client::compact`]. Awaiting it sends it.
+///
+/// # Errors
+/// [`Compacted`](crate::ErrorKind::Compacted) if the history was gone before,
+/// [`FutureRevision`](crate::ErrorKind::FutureRevision), and those of a read: it is sent again if no answer
+/// came.
+///
+/// # Cancel safety
+/// If the future is dropped, the history may be gone or not.
+#[derive(Clone)]
+#[must_use = "a compaction is sent when it is awaited"]
+pub struct Compact {
+    client: Client,
+    request: CompactionRequest,
 }
 
 impl Client {
@@ -96,7 +139,22 @@ impl Client {
 
     /// Deletes a key or a range of keys.
     pub fn delete(&self, range: impl Into<KeyRange>) -> Delete {
-        Delete { client: self.clone(), range: range.into() }
+        Delete { client: self.clone(), range: range.into(), prev_kv: false }
+    }
+
+    /// Drops the history before a revision, so that the space it takes can be used again. Reads and watches
+    /// below it fail with [`Compacted`](crate::ErrorKind::Compacted) from then on.
+    ///
+    /// ```no_run
+    /// # async fn example(client: stentor_client::Client) -> stentor_client::Result<()> {
+    /// let written = client.put("/config/limit", "10").await?;
+    /// client.compact(written).physical().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn compact(&self, revision: Revision) -> Compact {
+        let request = CompactionRequest { revision: revision.get(), physical: false };
+        Compact { client: self.clone(), request }
     }
 }
 
@@ -113,39 +171,120 @@ impl Get {
         self
     }
 
-    async fn send(self) -> Result<Option<KeyValue>> {
+    async fn send(mut self) -> Result<Option<KeyValue>> {
+        let namespace = self.client.namespace();
+        self.request.key = namespace.key(self.request.key)?;
         let send = |channel, request| async move { stub!(KvClient<_>, channel).range(request).await };
         let (answer, _) = self.client.core().call(Class::Call, Effect::Repeatable, self.request, send).await?;
-        Ok(answer.kvs.into_iter().next().map(KeyValue::from))
+        Ok(answer.kvs.into_iter().next().map(|pair| namespace.pair(pair)))
     }
 }
 
 impl Put {
     /// Deletes the key when this lease ends.
-    pub fn lease(mut self, lease: LeaseId) -> Self {
-        self.request.lease = lease.get();
+    pub fn lease(mut self, lease: impl Into<LeaseId>) -> Self {
+        self.request.lease = lease.into().get();
         self
     }
 
+    /// Keeps the value that the key has, whatever value was given: what changes is its lease. The key must
+    /// exist.
+    pub fn ignore_value(mut self) -> Self {
+        ignore_value(&mut self.request);
+        self
+    }
+
+    /// Keeps the lease that the key has; without this, a put without a lease takes the key off its lease.
+    /// The key must exist.
+    pub fn ignore_lease(mut self) -> Self {
+        ignore_lease(&mut self.request);
+        self
+    }
+
+    /// Also gives the pair before.
+    pub fn prev_kv(mut self) -> PutPrev {
+        self.request.prev_kv = true;
+        PutPrev(self)
+    }
+
     async fn send(self) -> Result<Revision> {
+        Ok(written(&self.put().await?))
+    }
+
+    async fn put(mut self) -> Result<PutResponse> {
+        self.request.key = self.client.namespace().key(self.request.key)?;
         let send = |channel, request| async move { stub!(KvClient<_>, channel).put(request).await };
         let (answer, _) = self.client.core().call(Class::Call, Effect::Once, self.request, send).await?;
-        Ok(revision(answer.header.map_or(0, |header| header.revision)))
+        Ok(answer)
     }
 }
 
+impl PutPrev {
+    async fn send(self) -> Result<Written> {
+        let client = self.0.client.clone();
+        let answer = self.0.put().await?;
+        let revision = written(&answer);
+        Ok(Written { revision, prev: answer.prev_kv.map(|pair| client.namespace().pair(pair)) })
+    }
+}
+
+fn written(answer: &PutResponse) -> Revision {
+    revision(answer.header.as_ref().map_or(0, |header| header.revision))
+}
+
 impl Delete {
+    /// Also gives the pairs that were there.
+    pub fn prev_kv(mut self) -> Self {
+        self.prev_kv = true;
+        self
+    }
+
     async fn send(self) -> Result<Deleted> {
         let parts = self.range.parts();
-        let [part] = parts.as_slice() else {
-            return Err(Error::with(ErrorKind::InvalidArgument, "a segment is two ranges: delete them one by one"));
-        };
-        let (key, range_end) = part.to_wire();
-        let request = DeleteRangeRequest { key, range_end, ..DeleteRangeRequest::default() };
+        match parts.as_slice() {
+            [part] => self.client.delete_interval(part, self.prev_kv).await,
+            // A segment is two: a transaction deletes them at once.
+            _ => self.send_txn().await,
+        }
+    }
+
+    async fn send_txn(self) -> Result<Deleted> {
+        let step = delete(self.range);
+        let outcome = self.client.txn().then(if self.prev_kv { step.prev_kv() } else { step }).await?;
+        match outcome.results.into_iter().next() {
+            Some(OpResult::Delete { count, prev }) => Ok(Deleted { count, revision: outcome.revision, prev }),
+            _ => Err(Error::from_fault(&Fault::Protocol("the answer is not that of a deletion"), true)),
+        }
+    }
+}
+
+impl Client {
+    async fn delete_interval(&self, interval: &Interval, prev_kv: bool) -> Result<Deleted> {
+        let (key, range_end) = self.namespace().to_wire(interval)?;
+        let request = DeleteRangeRequest { key, range_end, prev_kv };
         let send = |channel, request| async move { stub!(KvClient<_>, channel).delete_range(request).await };
-        let (answer, _) = self.client.core().call(Class::Call, Effect::Once, request, send).await?;
+        let (answer, _) = self.core().call(Class::Call, Effect::Once, request, send).await?;
         let revision = revision(answer.header.map_or(0, |header| header.revision));
-        Ok(Deleted { count: u64::try_from(answer.deleted).unwrap_or(0), revision })
+        let count = u64::try_from(answer.deleted).unwrap_or(0);
+        Ok(Deleted { count, revision, prev: self.namespace().pairs(answer.prev_kvs) })
+    }
+}
+
+impl Compact {
+    /// Waits until the space is free, which can take long: see
+    /// [`call_timeout`](crate::ClientBuilder::call_timeout).
+    pub fn physical(mut self) -> Self {
+        self.request.physical = true;
+        self
+    }
+
+    async fn send(self) -> Result<()> {
+        let send = |channel, request| async move { stub!(KvClient<_>, channel).compact(request).await };
+        match self.client.core().call(Class::Call, Effect::Repeatable, self.request, send).await {
+            // An earlier try has done it, or somebody else in the meantime.
+            Err(error) if error.attempts() > 1 && matches!(error.kind(), ErrorKind::Compacted { .. }) => Ok(()),
+            other => other.map(|_| ()),
+        }
     }
 }
 
@@ -165,7 +304,9 @@ macro_rules! awaitable {
 
 awaitable!(Get => Option<KeyValue>);
 awaitable!(Put => Revision);
+awaitable!(PutPrev => Written);
 awaitable!(Delete => Deleted);
+awaitable!(Compact => ());
 
 impl fmt::Debug for Get {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -177,6 +318,18 @@ impl fmt::Debug for Put {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A value may be a secret.
         f.debug_struct("Put").field("key", &self.request.key).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for PutPrev {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PutPrev").field("key", &self.0.request.key).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Compact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Compact").field("request", &self.request).finish_non_exhaustive()
     }
 }
 

@@ -48,12 +48,16 @@ mod kv;
 mod list;
 mod list_then_watch;
 mod members;
+mod namespace;
 mod observe;
+mod put_all;
 mod range;
 mod reflector;
 mod status;
+mod swap;
 #[cfg(feature = "tls")]
 mod tls;
+pub mod txn;
 mod watch;
 
 // One call: to which endpoint, how often, with which token.
@@ -75,10 +79,11 @@ pub use client::Client;
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use error::{Error, ErrorKind, Result};
 pub use key_value::{KeyValue, LeaseId};
-pub use kv::{Delete, Deleted, Get, Put};
+pub use kv::{Compact, Delete, Deleted, Get, Put, PutPrev, Written};
 pub use list::{ListBuilder, Listing, Pages};
 pub use list_then_watch::ListThenWatch;
 pub use observe::{ClientEvent, Counter, Metrics};
+pub use put_all::PutAll;
 pub use range::KeyRange;
 pub use reflector::{
     Change, Changes, Entry, Pair, ReflectBuilder, Reflector, ReflectorStatus, Snapshot, Subscription, SubscriptionItem,
@@ -86,6 +91,8 @@ pub use reflector::{
 };
 pub use status::{EndpointStatus, Status};
 pub use stentor_proto::Revision;
+pub use swap::{ConditionalDelete, ConditionalPut, Swap};
 #[cfg(feature = "tls")]
 pub use tls::Tls;
+pub use txn::{Txn, TxnOutcome};
 pub use watch::{Batch, Event, EventKind, Events, Interruption, Prev, Watch, WatchBuilder, WatchControl, WatchItem};

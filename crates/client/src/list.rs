@@ -152,7 +152,9 @@ impl Pages {
     }
 
     async fn page(&mut self, part: &Interval) -> Result<Vec<KeyValue>> {
-        let (key, range_end) = part.to_wire();
+        let client = self.list.client.clone();
+        let namespace = client.namespace();
+        let (key, range_end) = namespace.to_wire(part)?;
         let request = RangeRequest {
             key,
             range_end,
@@ -162,16 +164,16 @@ impl Pages {
             ..RangeRequest::default()
         };
         let send = |channel, request| async move { stub!(KvClient<_>, channel).range(request).await };
-        let core = self.list.client.core();
-        let (answer, _) = core.call(Class::Bulk, Effect::Repeatable, request, send).await?;
+        let (answer, _) = client.core().call(Class::Bulk, Effect::Repeatable, request, send).await?;
         if self.revision == Revision::ZERO {
             self.revision = revision(answer.header.as_ref().map_or(0, |header| header.revision));
         }
         self.rest.pop_front();
-        if let (true, Some(last)) = (answer.more, answer.kvs.last()) {
-            self.rest.push_front(after(&last.key, part));
+        let pairs = namespace.pairs(answer.kvs);
+        if let (true, Some(last)) = (answer.more, pairs.last()) {
+            self.rest.push_front(after(last.key(), part));
         }
-        Ok(answer.kvs.into_iter().map(KeyValue::from).collect())
+        Ok(pairs)
     }
 }
 

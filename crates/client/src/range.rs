@@ -84,6 +84,14 @@ impl KeyRange {
         }
     }
 
+    /// With its key, or its interval, replaced.
+    pub(crate) fn map<E>(&self, replace: impl Fn(&Interval) -> Result<Interval, E>) -> Result<KeyRange, E> {
+        match &self.0 {
+            Kind::Interval(interval) => Ok(KeyRange(Kind::Interval(replace(interval)?))),
+            Kind::Segment { key, .. } => Ok(KeyRange::segment(replace(key)?.start().clone())),
+        }
+    }
+
     /// The one interval of the protocol that holds it.
     pub(crate) fn covering(&self) -> &Interval {
         match &self.0 {
@@ -114,6 +122,20 @@ impl From<&str> for KeyRange {
     /// One key.
     fn from(key: &str) -> KeyRange {
         KeyRange::key(key.to_owned())
+    }
+}
+
+impl From<String> for KeyRange {
+    /// One key.
+    fn from(key: String) -> KeyRange {
+        KeyRange::key(key)
+    }
+}
+
+impl From<Bytes> for KeyRange {
+    /// One key.
+    fn from(key: Bytes) -> KeyRange {
+        KeyRange::key(key)
     }
 }
 

@@ -7,6 +7,7 @@ use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
 use crate::watch::Watch;
 use crate::watch::buffer::Wants;
+use crate::watch::handle::Seen;
 use crate::watch::resume::{Spec, Start};
 use crate::{KeyRange, Revision};
 
@@ -114,7 +115,9 @@ impl WatchBuilder {
     }
 
     async fn start(self) -> Result<Watch> {
-        let watch = Watch::start(self.client.hub()?, self.spec, self.buffer_bytes, self.wants);
+        let seen = Seen { range: self.spec.range.clone(), hidden: self.client.namespace().len() };
+        let spec = Spec { range: self.client.namespace().range(&self.spec.range)?, ..self.spec };
+        let watch = Watch::start(self.client.hub()?, spec, seen, self.buffer_bytes, self.wants);
         let Some(timeout) = self.ready_timeout else {
             watch.created().await?;
             return Ok(watch);

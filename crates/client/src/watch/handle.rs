@@ -25,10 +25,17 @@ use crate::{KeyRange, Revision};
 #[must_use = "a watch that is dropped is cancelled"]
 pub struct Watch {
     id: WatcherId,
-    range: KeyRange,
+    seen: Seen,
     buffer: Buffer,
     hub: HubHandle,
     ended: bool,
+}
+
+/// How a program sees what is watched.
+pub(super) struct Seen {
+    pub(super) range: KeyRange,
+    /// How many bytes of each key it does not see.
+    pub(super) hidden: usize,
 }
 
 /// Steers a [`Watch`] from elsewhere. It keeps nothing alive: once the watch is dropped it does nothing.
@@ -47,11 +54,10 @@ pub struct Events {
 }
 
 impl Watch {
-    pub(crate) fn start(hub: HubHandle, spec: Spec, buffer_bytes: usize, wants: Wants) -> Watch {
+    pub(super) fn start(hub: HubHandle, spec: Spec, seen: Seen, buffer_bytes: usize, wants: Wants) -> Watch {
         let buffer = Buffer::new(buffer_bytes, wants);
-        let range = spec.range.clone();
         let id = hub.add(Watcher::new(spec, buffer.clone()));
-        Watch { id, range, buffer, hub, ended: false }
+        Watch { id, seen, buffer, hub, ended: false }
     }
 
     /// Waits until the server has confirmed the watcher.
@@ -69,7 +75,7 @@ impl Watch {
 
     /// What is watched.
     pub fn range(&self) -> &KeyRange {
-        &self.range
+        &self.seen.range
     }
 
     /// Everything up to this revision has been taken from the stream: a program that keeps it can watch on
@@ -98,7 +104,7 @@ impl Watch {
             self.hub.drained(self.id);
         }
         self.ended = !matches!(taken.item, Some(Ok(_)));
-        Poll::Ready(taken.item)
+        Poll::Ready(taken.item.map(|item| item.map(|item| item.without(self.seen.hidden))))
     }
 }
 
@@ -184,7 +190,10 @@ impl FusedStream for Events {
 
 impl fmt::Debug for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watch").field("range", &self.range).field("position", &self.position()).finish_non_exhaustive()
+        f.debug_struct("Watch")
+            .field("range", &self.seen.range)
+            .field("position", &self.position())
+            .finish_non_exhaustive()
     }
 }
 

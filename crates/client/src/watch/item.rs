@@ -78,6 +78,19 @@ pub enum Prev {
     Value(KeyValue),
 }
 
+impl WatchItem {
+    /// Without the first bytes of all keys.
+    pub(crate) fn without(self, bytes: usize) -> WatchItem {
+        match self {
+            WatchItem::Events(mut batch) if bytes > 0 => {
+                batch.events = batch.events.into_iter().map(|event| event.without(bytes)).collect();
+                WatchItem::Events(batch)
+            }
+            other => other,
+        }
+    }
+}
+
 impl Batch {
     /// Events in order, of which the last is of `revision`.
     pub(crate) fn new(events: Vec<Event>, revision: Revision) -> Batch {
@@ -176,6 +189,14 @@ impl Event {
     /// When it happened.
     pub fn revision(&self) -> Revision {
         self.kv.mod_revision()
+    }
+
+    fn without(self, bytes: usize) -> Event {
+        let prev = match self.prev {
+            Prev::Value(pair) => Prev::Value(pair.without(bytes)),
+            other => other,
+        };
+        Event { kind: self.kind, kv: self.kv.without(bytes), prev }
     }
 
     /// Roughly what it takes in memory.

@@ -1,0 +1,5 @@
+//! The client against a member in this process.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod harness;
+mod kv;
