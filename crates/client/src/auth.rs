@@ -1,4 +1,5 @@
 use std::fmt;
+use std::sync::Arc;
 
 use stentor_proto::EtcdError;
 use stentor_proto::etcdserverpb::AuthenticateRequest;
@@ -6,19 +7,23 @@ use stentor_proto::etcdserverpb::auth_client::AuthClient;
 use tokio::sync::Mutex;
 use tonic::metadata::{Ascii, MetadataValue};
 
+use crate::credentials::{Credentials, Secret, Shown};
 use crate::endpoint::{Class, Pool};
+use crate::error::{Error, ErrorKind};
 use crate::fault::{Fault, Verdict};
 
-/// The name and password that a client logs in with, and the token it got for them.
+/// What a client shows of who it is, and the token it has for that.
 pub(crate) struct Auth {
-    credentials: Option<Credentials>,
+    source: Source,
     /// Held while a token is fetched, so that one fetch serves all who wait for it.
     token: Mutex<Option<Token>>,
 }
 
-pub(crate) struct Credentials {
-    pub(crate) user: String,
-    pub(crate) password: String,
+/// Where the secret comes from.
+pub(crate) enum Source {
+    None,
+    Fixed(Secret),
+    Asked(Arc<dyn Credentials>),
 }
 
 /// What a request carries to show who sent it.
@@ -31,61 +36,98 @@ pub(crate) struct Token {
 }
 
 impl Auth {
-    pub(crate) fn new(credentials: Option<Credentials>) -> Auth {
-        Auth { credentials, token: Mutex::default() }
+    /// Refuses a token that no request can carry.
+    pub(crate) fn new(source: Source) -> Result<Auth, Error> {
+        match &source {
+            Source::Fixed(Secret(Shown::Token(text))) if header(text).is_none() => {
+                Err(Error::with(ErrorKind::Unauthenticated, "the token is no valid header value"))
+            }
+            _ => Ok(Auth { source, token: Mutex::default() }),
+        }
     }
 
     /// Whether a refused request could fare better with a fresh token.
     pub(crate) fn has_credentials(&self) -> bool {
-        self.credentials.is_some()
+        match &self.source {
+            Source::None | Source::Fixed(Secret(Shown::Token(_))) => false,
+            Source::Fixed(Secret(Shown::Password { .. })) | Source::Asked(_) => true,
+        }
     }
 
     /// The token to send. Fetches the first, and another one if the newest is `refused`.
     pub(crate) async fn token(&self, pool: &Pool, refused: Option<u64>) -> Result<Token, Fault> {
-        let Some(credentials) = &self.credentials else { return Ok(Token { value: None, number: 0 }) };
+        if matches!(self.source, Source::None) {
+            return Ok(Token { value: None, number: 0 });
+        }
         let mut token = self.token.lock().await;
         let number = match &*token {
             Some(known) if refused.is_none_or(|refused| refused < known.number) => return Ok(known.clone()),
             Some(known) => known.number + 1,
             None => 1,
         };
-        let value = credentials.log_in(pool).await?;
+        let value = match self.source.secret().await? {
+            None => None,
+            Some(Secret(Shown::Token(text))) => Some(header(&text).ok_or_else(unusable)?),
+            Some(Secret(Shown::Password { user, password })) => log_in(pool, &user, &password).await?,
+        };
         Ok(token.insert(Token { value, number }).clone())
     }
 }
 
-impl Credentials {
-    /// A token; `None` from a server on which authentication is off.
-    async fn log_in(&self, pool: &Pool) -> Result<Option<MetadataValue<Ascii>>, Fault> {
-        let mut avoid = None;
-        loop {
-            let connection = pool.connection(Class::Call, avoid).await;
-            let request = AuthenticateRequest { name: self.user.clone(), password: self.password.clone() };
-            let mut stub = AuthClient::new(connection.channel.clone());
-            let answer = match tokio::time::timeout(pool.try_timeout(), stub.authenticate(request)).await {
-                Ok(answer) => answer.map_err(|status| connection.fault(&status)),
-                Err(_) => Err(Fault::DeadlineExceeded),
-            };
-            let fault = match answer {
-                Ok(answer) => {
-                    pool.succeeded(&connection);
-                    let token = answer.into_inner().token;
-                    return token.parse().map(Some).map_err(|_| Fault::Protocol("the token is no valid header value"));
-                }
-                Err(Fault::Etcd(EtcdError::AuthNotEnabled)) => {
-                    pool.succeeded(&connection);
-                    return Ok(None);
-                }
-                Err(fault) => fault,
-            };
-            // Only an endpoint that could not be asked is a reason to ask another: a wrong password is
-            // wrong everywhere, and the call's own pauses serve the rest.
-            match fault.verdict() {
-                Verdict::Elsewhere(Some(trouble)) => pool.failed(&connection, trouble),
-                _ => return Err(fault),
-            }
-            avoid = Some(connection.index);
+impl Source {
+    async fn secret(&self) -> Result<Option<Secret>, Fault> {
+        match self {
+            Source::None => Ok(None),
+            Source::Fixed(secret) => Ok(Some(secret.clone())),
+            Source::Asked(credentials) => match credentials.secret().await {
+                Ok(secret) => Ok(Some(secret)),
+                Err(error) => Err(Fault::Credentials { reason: error.to_string() }),
+            },
         }
+    }
+}
+
+/// A token as a request carries it. Marked so that nobody logs it.
+fn header(token: &str) -> Option<MetadataValue<Ascii>> {
+    let mut value: MetadataValue<Ascii> = token.parse().ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+fn unusable() -> Fault {
+    Fault::Credentials { reason: "the token is no valid header value".to_owned() }
+}
+
+/// A token; `None` from a server on which authentication is off.
+async fn log_in(pool: &Pool, user: &str, password: &str) -> Result<Option<MetadataValue<Ascii>>, Fault> {
+    let mut avoid = None;
+    loop {
+        let connection = pool.connection(Class::Call, avoid).await;
+        let request = AuthenticateRequest { name: user.to_owned(), password: password.to_owned() };
+        let mut stub = AuthClient::new(connection.channel.clone());
+        let answer = match tokio::time::timeout(pool.try_timeout(), stub.authenticate(request)).await {
+            Ok(answer) => answer.map_err(|status| connection.fault(&status)),
+            Err(_) => Err(Fault::DeadlineExceeded),
+        };
+        let fault = match answer {
+            Ok(answer) => {
+                pool.succeeded(&connection);
+                let token = answer.into_inner().token;
+                return header(&token).map(Some).ok_or(Fault::Protocol("the token is no valid header value"));
+            }
+            Err(Fault::Etcd(EtcdError::AuthNotEnabled)) => {
+                pool.succeeded(&connection);
+                return Ok(None);
+            }
+            Err(fault) => fault,
+        };
+        // Only an endpoint that could not be asked is a reason to ask another: a wrong password is
+        // wrong everywhere, and the call's own pauses serve the rest.
+        match fault.verdict() {
+            Verdict::Elsewhere(Some(trouble)) => pool.failed(&connection, trouble),
+            _ => return Err(fault),
+        }
+        avoid = Some(connection.index);
     }
 }
 
@@ -100,6 +142,16 @@ impl Token {
 
 impl fmt::Debug for Auth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Auth").field("user", &self.credentials.as_ref().map(|c| &c.user)).finish_non_exhaustive()
+        f.debug_struct("Auth").field("source", &self.source).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::None => f.write_str("none"),
+            Source::Fixed(secret) => secret.fmt(f),
+            Source::Asked(_) => f.write_str("asked for"),
+        }
     }
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::auth::{Auth, Credentials};
+use crate::auth::{Auth, Source};
 use crate::backoff::Backoff;
 use crate::call::Core;
 use crate::client::Client;
-use crate::endpoint::{Dial, DialOptions, Endpoint, Pool, PoolOptions};
+use crate::credentials::{Credentials, Secret};
+use crate::endpoint::{Dial, DialOptions, Endpoint, KeepAlive, Pool, PoolOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::members::Upkeep;
 use crate::observe::{ClientEvent, Metrics, Observer};
@@ -21,7 +22,7 @@ use crate::status::Traffic;
 #[must_use = "a builder does nothing until `connect` or `build` is called"]
 pub struct ClientBuilder {
     endpoints: Vec<String>,
-    credentials: Option<(String, String)>,
+    credentials: Source,
     call_timeout: Option<Duration>,
     try_timeout: Duration,
     connect_timeout: Duration,
@@ -46,7 +47,7 @@ impl ClientBuilder {
     pub(crate) fn new(endpoints: Vec<String>) -> ClientBuilder {
         ClientBuilder {
             endpoints,
-            credentials: None,
+            credentials: Source::None,
             call_timeout: Some(Duration::from_secs(5)),
             try_timeout: Duration::from_secs(2),
             connect_timeout: Duration::from_secs(2),
@@ -64,7 +65,21 @@ impl ClientBuilder {
 
     /// Logs in as `user`. A server on which authentication is off is used without.
     pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
-        self.credentials = Some((user.into(), password.into()));
+        self.credentials = Source::Fixed(Secret::password(user, password));
+        self
+    }
+
+    /// Shows this token, a JWT for one, that the program got from elsewhere. It is never renewed: when it has
+    /// expired, calls and watches end with [`Unauthenticated`](ErrorKind::Unauthenticated). With
+    /// [`credentials_from`](Self::credentials_from) it can be.
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.credentials = Source::Fixed(Secret::token(token));
+        self
+    }
+
+    /// Asks this for a password or a token whenever one is needed: at first, and when a token was refused.
+    pub fn credentials_from(mut self, credentials: impl Credentials) -> Self {
+        self.credentials = Source::Asked(Arc::new(credentials));
         self
     }
 
@@ -90,7 +105,8 @@ impl ClientBuilder {
 
     /// Pings the server every `interval` while a call or stream is open, and gives the connection up when
     /// no answer came within `timeout`; 10 s and 5 s by default. An interval below 10 s is raised to that,
-    /// since servers end connections that ping more often.
+    /// since servers end connections that ping more often. If one does that all the same, the client pings
+    /// half as often from then on, and warns once.
     pub fn keep_alive(mut self, interval: Duration, timeout: Duration) -> Self {
         self.keep_alive = Some((interval.max(SHORTEST_PING_INTERVAL), timeout));
         self
@@ -162,7 +178,8 @@ impl ClientBuilder {
     /// # Errors
     /// [`InvalidEndpoint`](ErrorKind::InvalidEndpoint) for an address that cannot be read, or none at all; for
     /// `https://` without settings of TLS, and `http://` with them. [`Tls`](ErrorKind::Tls) for settings of TLS
-    /// that cannot be used: their files are read here.
+    /// that cannot be used: their files are read here. [`Unauthenticated`](ErrorKind::Unauthenticated) for a
+    /// token that no request can carry.
     pub fn build(self) -> Result<Client> {
         let endpoints = self.endpoints.iter().map(|e| Ok(Endpoint::parse(e)?)).collect::<Result<Vec<_>>>()?;
         if endpoints.is_empty() {
@@ -174,7 +191,7 @@ impl ClientBuilder {
             #[cfg(feature = "tls")]
             tls: self.tls.map(crate::tls::Connector::new).transpose()?.map(Arc::new),
             connect_timeout: self.connect_timeout,
-            keep_alive: self.keep_alive,
+            keep_alive: self.keep_alive.map(|(interval, timeout)| KeepAlive::new(interval, timeout)),
             observer: self.observer.clone(),
         };
         for endpoint in &endpoints {
@@ -182,10 +199,9 @@ impl ClientBuilder {
         }
         let (backoff, try_timeout, observer) = (self.backoff, self.try_timeout, self.observer);
         let options = PoolOptions { endpoints, dial, backoff, try_timeout, observer: observer.clone() };
-        let credentials = self.credentials.map(|(user, password)| Credentials { user, password });
         Ok(Client::new(Core {
             pool: Pool::new(options, random.fork()),
-            auth: Auth::new(credentials),
+            auth: Auth::new(self.credentials)?,
             backoff: self.backoff,
             call_timeout: self.call_timeout,
             random: Mutex::new(random),
@@ -215,7 +231,7 @@ impl fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientBuilder")
             .field("endpoints", &self.endpoints)
-            .field("user", &self.credentials.as_ref().map(|(user, _)| user))
+            .field("credentials", &self.credentials)
             .field("call_timeout", &self.call_timeout)
             .field("try_timeout", &self.try_timeout)
             .field("connect_timeout", &self.connect_timeout)
@@ -236,12 +252,23 @@ mod tests {
         assert!(text.contains("root") && !text.contains("s3cret"), "{text}");
         let text = format!("{:?}", builder.build().unwrap());
         assert!(text.contains("root") && !text.contains("s3cret"), "{text}");
+        let builder = Client::builder(["a:1"]).token("s3cret");
+        let text = format!("{builder:?}");
+        assert!(text.contains("token") && !text.contains("s3cret"), "{text}");
+        let text = format!("{:?}", builder.build().unwrap());
+        assert!(text.contains("token") && !text.contains("s3cret"), "{text}");
     }
 
     #[test]
     fn pings_are_never_too_frequent() {
         let builder = Client::builder(["a:1"]).keep_alive(Duration::from_secs(2), Duration::from_secs(6));
         assert_eq!(builder.keep_alive, Some((Duration::from_secs(10), Duration::from_secs(6))));
+    }
+
+    #[test]
+    fn a_token_that_no_request_can_carry_is_refused() {
+        let error = Client::builder(["a:1"]).token("two\nlines").build().unwrap_err();
+        assert_eq!(*error.kind(), ErrorKind::Unauthenticated);
     }
 
     #[test]

@@ -157,7 +157,7 @@ impl Error {
             Fault::Etcd(etcd) => Error::said(kind_of(*etcd), etcd.text()),
             Fault::Server { code, message } => Error::said(kind_of_code(*code), message.clone()),
             Fault::NoEndpoint | Fault::InvalidEndpoint(_) => Error::with(ErrorKind::InvalidEndpoint, fault.to_string()),
-            Fault::Unreachable { .. } | Fault::Connection { .. } => {
+            Fault::Unreachable { .. } | Fault::Connection { .. } | Fault::Credentials { .. } => {
                 Error::with(ErrorKind::Unavailable, fault.to_string())
             }
             Fault::Tls { .. } => Error::with(ErrorKind::Tls, fault.to_string()),

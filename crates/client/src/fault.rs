@@ -35,6 +35,12 @@ pub enum Fault {
         /// What was refused, and why.
         reason: String,
     },
+    /// There is no secret to show: the program's source of them failed. Nothing was sent.
+    #[error("no credentials: {reason}")]
+    Credentials {
+        /// What the source said.
+        reason: String,
+    },
     /// The server refused the call with an error that etcd defines.
     #[error("{0}")]
     Etcd(EtcdError),
@@ -111,7 +117,11 @@ impl Fault {
             Fault::Server { code, .. } => *code != UNIMPLEMENTED,
             // Of an answer, it says nothing about the write.
             Fault::TooLarge(_) => true,
-            Fault::NoEndpoint | Fault::InvalidEndpoint(_) | Fault::Unreachable { .. } | Fault::Tls { .. } => false,
+            Fault::NoEndpoint
+            | Fault::InvalidEndpoint(_)
+            | Fault::Unreachable { .. }
+            | Fault::Tls { .. }
+            | Fault::Credentials { .. } => false,
         }
     }
 
@@ -120,7 +130,7 @@ impl Fault {
     pub fn is_retryable(&self) -> bool {
         const UNAVAILABLE: i32 = 14;
         match self {
-            Fault::Connection { .. } | Fault::Unreachable { .. } => true,
+            Fault::Connection { .. } | Fault::Unreachable { .. } | Fault::Credentials { .. } => true,
             Fault::Etcd(error) => {
                 error.code() as i32 == UNAVAILABLE
                     || matches!(error, EtcdError::RequestTooManyRequests | EtcdError::NotSupportedForLearner)
@@ -160,6 +170,7 @@ impl Fault {
                 | E::Canceled
                 | E::DeadlineExceeded,
             ) => Verdict::Elsewhere(None),
+            Fault::Credentials { .. } => Verdict::Elsewhere(None),
             Fault::Etcd(E::RequestTooManyRequests) => Verdict::Later,
             Fault::Etcd(E::InvalidAuthToken | E::AuthOldRevision | E::UserEmpty) => Verdict::NewToken,
             // Most often a proxy without a server behind it.

@@ -42,6 +42,7 @@
 // What a program sees.
 mod builder;
 mod client;
+mod credentials;
 mod error;
 mod key_value;
 mod kv;
@@ -76,6 +77,7 @@ pub mod raw;
 pub use backoff::Backoff;
 pub use builder::ClientBuilder;
 pub use client::Client;
+pub use credentials::{Credentials, Secret, SecretFuture};
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use error::{Error, ErrorKind, Result};
 pub use key_value::{KeyValue, LeaseId};

@@ -11,7 +11,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tonic::transport::Channel;
 
-use crate::endpoint::{Endpoint, InvalidEndpoint, Scheme};
+use crate::endpoint::pings::Heeding;
+use crate::endpoint::{Endpoint, InvalidEndpoint, KeepAlive, Scheme};
+
 use crate::fault::{self, Fault};
 use crate::observe::{ClientEvent, Counter, Observer};
 #[cfg(feature = "tls")]
@@ -66,7 +68,7 @@ pub(crate) struct DialOptions {
     pub(crate) tls: Option<Arc<Connector>>,
     pub(crate) connect_timeout: Duration,
     /// Interval and patience of the pings, sent only while a call or stream is open.
-    pub(crate) keep_alive: Option<(Duration, Duration)>,
+    pub(crate) keep_alive: Option<KeepAlive>,
     pub(crate) observer: Observer,
 }
 
@@ -135,8 +137,9 @@ impl DialOptions {
     pub(crate) async fn open(&self, endpoint: &Endpoint, connected: &Arc<AtomicBool>) -> Result<Opened, Fault> {
         let unreachable = |reason| Fault::Unreachable { endpoint: endpoint.to_string(), reason };
         let mut transport = Channel::builder(endpoint.uri().clone()).keep_alive_while_idle(false);
-        if let Some((interval, timeout)) = self.keep_alive {
-            transport = transport.http2_keep_alive_interval(interval).keep_alive_timeout(timeout);
+        let pinged = self.keep_alive.as_ref().map(KeepAlive::for_a_connection);
+        if let Some(pinged) = &pinged {
+            transport = transport.http2_keep_alive_interval(pinged.interval()).keep_alive_timeout(pinged.timeout());
         }
         if self.has_tls() {
             transport = transport.origin(endpoint.origin_of_tls());
@@ -146,6 +149,7 @@ impl DialOptions {
         let (target, connected) = (endpoint.clone(), connected.clone());
         let connector = tower::service_fn(move |_| {
             let carried = options.clone().carry(target.clone(), told.clone());
+            let pinged = pinged.clone();
             let (endpoint, connected, observer) = (target.clone(), connected.clone(), options.observer.clone());
             async move {
                 let io = carried.await?;
@@ -153,7 +157,7 @@ impl DialOptions {
                     observer.count(Counter::Reconnects, 1);
                     observer.tell(|| ClientEvent::Reconnected { endpoint });
                 }
-                Ok::<_, tower::BoxError>(TokioIo::new(io))
+                Ok::<_, tower::BoxError>(TokioIo::new(Heeding::new(io, pinged)))
             }
         });
         let channel = tokio::time::timeout(self.connect_timeout, transport.connect_with_connector(connector))

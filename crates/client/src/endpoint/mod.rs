@@ -8,6 +8,7 @@
 mod address;
 mod dial;
 mod health;
+mod pings;
 mod pool;
 
 pub(crate) use address::Scheme;
@@ -16,6 +17,7 @@ pub(crate) use dial::{Dial, DialOptions};
 #[cfg(feature = "tls")]
 pub(crate) use dial::{Io, Refusal};
 pub(crate) use health::Trouble;
+pub(crate) use pings::KeepAlive;
 pub(crate) use pool::{Connection, Pool, PoolOptions, Route};
 
 /// What a connection is for.
