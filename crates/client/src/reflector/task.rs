@@ -41,8 +41,6 @@ impl<V: Pair> Task<V> {
     }
 
     pub(super) async fn run(mut self) {
-        // Whatever ends this task, its runtime's end included, is not to leave anybody waiting.
-        let _closing = Closing(self.shared.clone());
         // The copy can be carried on by a watch.
         let mut carries_on = false;
         loop {
@@ -197,10 +195,9 @@ impl Questions {
     }
 }
 
-struct Closing<V: Pair>(Arc<Shared<V>>);
-
-impl<V: Pair> Drop for Closing<V> {
+/// Whatever ends the task, the end of its runtime included, is not to leave anybody waiting.
+impl<V: Pair> Drop for Task<V> {
     fn drop(&mut self) {
-        self.0.end(Error::new(ErrorKind::Closed));
+        self.shared.end(Error::new(ErrorKind::Closed));
     }
 }
