@@ -12,6 +12,7 @@ mod proto;
 mod protoc;
 mod rocksdb;
 mod serve;
+mod simulate;
 mod test;
 
 use std::process::ExitCode;
@@ -41,6 +42,8 @@ enum Command {
     Bench(bench::Args),
     /// Kill the server under load, any number of times
     Crash(crash::Args),
+    /// Simulate clients, members and faults, and check every watch
+    Simulate(simulate::Args),
     /// Check the dependencies: bans, licences, sources, and what no crate may reach
     Deps(deps::Args),
     /// Look for inputs that break a decoder
@@ -70,6 +73,7 @@ fn run(command: Command) -> Result<()> {
         Command::Interop(args) => interop::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Crash(args) => crash::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
         Command::Deps(args) => deps::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Proto(args) => proto::run(&args),

@@ -9,6 +9,7 @@
 //! | `STENTOR_INTEROP_REQUESTS` | random requests compared with a real etcd |
 //! | `STENTOR_CRASH_ROUNDS` | rounds of kill -9 under load |
 //! | `STENTOR_SCHEDULES` | orders of threads that each test of interleavings tries |
+//! | `STENTOR_SIMULATED_RUNS` | runs in a simulated network, from seed `STENTOR_SEED` on |
 //! | `STENTOR_FUZZ_CASES` | random inputs for each fuzz target |
 //! | `STENTOR_SEED` | where randomness starts; unset, each test has its own fixed seed |
 //! | `STENTOR_TEST_CHECK_PERF` | run what takes minutes and tells little (`--full` alone) |
@@ -23,7 +24,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{cargo, machine, peers, protoc, rocksdb};
+use crate::{cargo, machine, peers, protoc, rocksdb, simulate};
 
 /// Run every test, random ones with small counts.
 #[derive(clap::Args)]
@@ -52,7 +53,10 @@ struct Counts {
     crash_rounds: u32,
     fuzz_cases: u32,
     schedules: u32,
+    simulated_runs: u32,
 }
+
+const SIMULATED_RUNS: &str = "STENTOR_SIMULATED_RUNS";
 
 const QUICK: Counts = Counts {
     cases: 1_000,
@@ -61,6 +65,7 @@ const QUICK: Counts = Counts {
     crash_rounds: 2,
     fuzz_cases: 2_000,
     schedules: 1_000,
+    simulated_runs: 50,
 };
 const CI: Counts = Counts {
     cases: 20_000,
@@ -69,6 +74,7 @@ const CI: Counts = Counts {
     crash_rounds: 10,
     fuzz_cases: 20_000,
     schedules: 20_000,
+    simulated_runs: 1_000,
 };
 const FULL: Counts = Counts {
     cases: 200_000,
@@ -77,10 +83,11 @@ const FULL: Counts = Counts {
     crash_rounds: 200,
     fuzz_cases: 1_000_000,
     schedules: 1_000_000,
+    simulated_runs: 20_000,
 };
 
 impl Counts {
-    fn variables(&self) -> [(&'static str, u32); 6] {
+    fn variables(&self) -> [(&'static str, u32); 7] {
         [
             ("STENTOR_CASES", self.cases),
             ("STENTOR_ROCKSDB_CASES", self.rocksdb_cases),
@@ -88,6 +95,7 @@ impl Counts {
             ("STENTOR_CRASH_ROUNDS", self.crash_rounds),
             ("STENTOR_FUZZ_CASES", self.fuzz_cases),
             ("STENTOR_SCHEDULES", self.schedules),
+            (SIMULATED_RUNS, self.simulated_runs),
         ]
     }
 }
@@ -117,6 +125,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let filter = args.filter.as_deref();
     steps.try_tests("tests", selection()?.arg("--no-fail-fast").envs(&environment), filter)?;
     steps.try_tests("interleavings", interleavings()?.envs(&environment), filter)?;
+    if filter.is_none() {
+        let runs = environment.get(SIMULATED_RUNS).map_or(Ok(0), |n| n.parse())?;
+        let from = environment.get("STENTOR_SEED").map_or(Ok(0), |n| n.parse())?;
+        steps.try_tests("simulation", &mut simulate::simulation(runs, from)?, None)?;
+    }
     steps.try_tests("tests of xtask", cargo::cargo().args(["test", "--locked", "--package=xtask"]), filter)?;
     steps.finish(&found.missing())
 }

@@ -64,17 +64,32 @@ pub enum Counter {
     StaleEvents,
     /// Times that the buffer of a watch was full.
     Overflows,
+    /// Watch streams that broke with watchers on them.
+    Breaks,
+    /// Revisions received in part when the stream broke.
+    TornRevisions,
+    /// Progress notes that moved a watcher on.
+    Notes,
+    /// Progress notes of servers that can't be trusted with them.
+    UntrustedNotes,
+    /// Watch streams given up because they were silent.
+    SilentStreams,
 }
 
 impl Counter {
     /// All of them.
-    pub const ALL: [Counter; 6] = [
+    pub const ALL: [Counter; 11] = [
         Counter::Calls,
         Counter::Retries,
         Counter::Reconnects,
         Counter::Resumes,
         Counter::StaleEvents,
         Counter::Overflows,
+        Counter::Breaks,
+        Counter::TornRevisions,
+        Counter::Notes,
+        Counter::UntrustedNotes,
+        Counter::SilentStreams,
     ];
 
     /// A name for an exporter.
@@ -90,6 +105,11 @@ impl Counter {
             Counter::Resumes => "stentor_client_resumes_total",
             Counter::StaleEvents => "stentor_client_stale_events_total",
             Counter::Overflows => "stentor_client_overflows_total",
+            Counter::Breaks => "stentor_client_breaks_total",
+            Counter::TornRevisions => "stentor_client_torn_revisions_total",
+            Counter::Notes => "stentor_client_notes_total",
+            Counter::UntrustedNotes => "stentor_client_untrusted_notes_total",
+            Counter::SilentStreams => "stentor_client_silent_streams_total",
         }
     }
 }

@@ -1,10 +1,12 @@
-//! What the server takes from the world beside its network and its engine: time, chance, and where its
-//! long-lived work runs. A simulation passes its own.
+//! What the server takes from the world beside its network and its engine: time, chance, what other members
+//! have written, and where its long-lived work runs. A simulation passes its own.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use stentor_proto::EtcdError;
 use tokio::sync::oneshot;
 
 /// Time, chance and workers.
@@ -16,13 +18,23 @@ pub struct Environment {
     pub random: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// Where long-lived and blocking work runs.
     pub workers: Workers,
+    /// What a linearizable read waits for; nothing if all writes come from this member.
+    pub barrier: Option<Barrier>,
 }
+
+/// Waits until this member has applied every write that any member had acknowledged when it was called.
+pub type Barrier = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), EtcdError>> + Send>> + Send + Sync>;
 
 impl Environment {
     /// The system's clock and randomness, and threads.
     pub fn system() -> Environment {
         let wall = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
-        Environment { wall_unix_ms: Arc::new(wall), random: Arc::new(rand::random), workers: Workers::Threads }
+        Environment {
+            wall_unix_ms: Arc::new(wall),
+            random: Arc::new(rand::random),
+            workers: Workers::Threads,
+            barrier: None,
+        }
     }
 }
 

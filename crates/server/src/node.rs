@@ -238,9 +238,12 @@ impl Node {
     /// it does at once: what is acknowledged is published.
     ///
     /// # Errors
-    /// None yet; with several members, no leader or a timeout.
+    /// Those of the environment's barrier; with several members, no leader or a timeout.
     pub(crate) async fn barrier(&self) -> Result<(), ProposeError> {
-        Ok(())
+        match &self.environment.barrier {
+            Some(barrier) => Ok(barrier().await?),
+            None => Ok(()),
+        }
     }
 
     /// A view for a read: linearizable, or at once.

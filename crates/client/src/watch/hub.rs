@@ -494,9 +494,17 @@ impl Berth {
     /// Tells what has changed since the last time.
     fn tell(&mut self, core: &Core) {
         let (now, told) = (self.lane.counters, std::mem::replace(&mut self.told, self.lane.counters));
-        core.observer.count(Counter::Resumes, now.resumes - told.resumes);
-        core.observer.count(Counter::StaleEvents, now.stale_events - told.stale_events);
-        core.observer.count(Counter::Overflows, now.overflows - told.overflows);
+        let counted = [
+            (Counter::Resumes, now.resumes - told.resumes),
+            (Counter::StaleEvents, now.stale_events - told.stale_events),
+            (Counter::Overflows, now.overflows - told.overflows),
+            (Counter::Breaks, now.breaks - told.breaks),
+            (Counter::TornRevisions, now.torn_revisions - told.torn_revisions),
+            (Counter::Notes, now.notes - told.notes),
+            (Counter::UntrustedNotes, now.untrusted_notes - told.untrusted_notes),
+            (Counter::SilentStreams, now.silent_streams - told.silent_streams),
+        ];
+        counted.into_iter().filter(|(_, by)| *by > 0).for_each(|(counter, by)| core.observer.count(counter, by));
         if now.breaks > told.breaks {
             self.tell_interrupted(core, &Error::with(ErrorKind::Unavailable, "the stream was given up"));
         }

@@ -88,8 +88,12 @@ impl Watched {
         let (streams, lines) = (Arc::<Changing>::default(), Lines::default());
         let log = tracing::subscriber::set_default(tracing_subscriber::registry().with(lines.clone()));
         let metrics = Metrics::new(MetricsLevel::Basic);
-        let environment =
-            Environment { wall_unix_ms: Arc::new(|| NOW), random: Arc::new(|| 0), workers: Workers::Tasks };
+        let environment = Environment {
+            wall_unix_ms: Arc::new(|| NOW),
+            random: Arc::new(|| 0),
+            workers: Workers::Tasks,
+            barrier: None,
+        };
         let sampler = Sampler::new(streams.clone(), Duration::from_secs(10), metrics.clone(), environment);
         let stop = tokio_util::sync::CancellationToken::new();
         tokio::spawn(sampler.run(stop.clone()));

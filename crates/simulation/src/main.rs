@@ -1,0 +1,90 @@
+//! Runs clients and members in a simulated network, with faults drawn from a seed, and checks what every
+//! watch saw. Started by `cargo xtask simulate`; see docs/client-tests.md.
+
+mod check;
+mod faults;
+mod log;
+mod member;
+mod random;
+mod reached;
+mod run;
+mod watcher;
+mod workload;
+mod world;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+
+use crate::reached::Reached;
+use crate::run::{Outcome, run};
+
+/// Simulate clients, members and faults.
+#[derive(Parser)]
+struct Args {
+    /// How many runs
+    #[arg(long, default_value_t = 100)]
+    seeds: u64,
+    /// The first seed
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// How many of them are run twice, and must be the same
+    #[arg(long, default_value_t = 5)]
+    twice: u64,
+    /// Print what happened in each run
+    #[arg(long)]
+    trace: bool,
+}
+
+/// Below this many runs, something rare may be missed by chance.
+const ENOUGH: u64 = 200;
+
+fn main() -> Result<ExitCode> {
+    let args = Args::parse();
+    let (begun, mut sum, mut failed) = (Instant::now(), Reached::default(), 0);
+    for seed in args.from..args.from.saturating_add(args.seeds) {
+        let outcome = aligned(seed)?;
+        if args.trace {
+            println!("{}", outcome.trace.join("\n"));
+        }
+        sum.add(&outcome.reached);
+        let mut wrong = outcome.wrong;
+        if seed - args.from < args.twice {
+            wrong.extend(difference(&outcome.trace, &aligned(seed)?.trace));
+        }
+        if !wrong.is_empty() {
+            failed += 1;
+            println!("seed {seed} failed; repeat it with `cargo xtask simulate --seeds 1 --from {seed} --trace`");
+            wrong.iter().for_each(|wrong| println!("  {wrong}"));
+        }
+    }
+    let millis = begun.elapsed().as_millis() as u64 / args.seeds.max(1);
+    println!("{} runs, {failed} failed, {millis} ms each; reached:", args.seeds);
+    sum.rows().iter().for_each(|(name, count)| println!("  {count:>9} {name}"));
+    let missed = if args.seeds < ENOUGH { Vec::new() } else { sum.missed() };
+    if !missed.is_empty() {
+        println!("never reached: {}", missed.join(", "));
+    }
+    Ok(if failed == 0 && missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A run that does not depend on those before it: tokio numbers its tasks throughout the process, and a
+/// runtime that is dropped drops them in an order that depends on the numbers.
+fn aligned(seed: u64) -> Result<Outcome> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let number = || async { tokio::task::id().to_string().parse::<u64>() };
+    while runtime.block_on(async { tokio::spawn(number()).await })?.context("task ids are no numbers")? % 256 != 255 {}
+    Ok(run(seed))
+}
+
+/// Where two runs of one seed part.
+fn difference(first: &[String], second: &[String]) -> Option<String> {
+    let apart = first.iter().zip(second).find(|(a, b)| a != b);
+    match apart {
+        Some((a, b)) => Some(format!("not the same when run twice:\n    {a}\n    {b}")),
+        None if first.len() != second.len() => Some("one of two runs goes on longer".to_owned()),
+        None => None,
+    }
+}

@@ -1,0 +1,119 @@
+//! What the runs have come across: a simulation that never gets somewhere proves nothing about it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use stentor_client::{Counter, ErrorKind, Metrics};
+
+use crate::check::Excuses;
+use crate::watcher::{End, Item, Record};
+
+macro_rules! reached {
+    ($($(#[doc = $doc:literal])* $name:ident),* $(,)?) => {
+        /// Counts, summed over runs.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub(crate) struct Reached { $($(#[doc = $doc])* pub(crate) $name: u64),* }
+
+        impl Reached {
+            pub(crate) fn add(&mut self, other: &Reached) {
+                $(self.$name += other.$name;)*
+            }
+
+            pub(crate) fn rows(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name)),*]
+            }
+        }
+    };
+}
+
+reached! {
+    partitions,
+    holds,
+    kills,
+    lags,
+    slow_links,
+    restores,
+    watches,
+    events,
+    /// Streams that broke.
+    breaks,
+    resumes,
+    torn_revisions,
+    overflows,
+    notes,
+    silent_streams,
+    stale_events,
+    untrusted_notes,
+    /// Connections given up since pings were not answered.
+    half_open,
+    prev_compacted,
+    compacted,
+    history_resets,
+    unavailable,
+    given_up,
+    living,
+}
+
+/// What may stay at zero: no Stentor repeats events, and its notes are in order.
+const NOT_MEANT: [&str; 2] = ["stale_events", "untrusted_notes"];
+
+/// What all clients of a run have counted. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Counted(Arc<Mutex<HashMap<Counter, u64>>>);
+
+impl Counted {
+    fn get(&self, counter: Counter) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&counter).copied().unwrap_or(0)
+    }
+}
+
+impl Metrics for Counted {
+    fn add(&self, counter: Counter, by: u64) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(counter).or_default() += by;
+    }
+}
+
+impl Reached {
+    pub(crate) fn count(&mut self, record: &Record) {
+        self.watches += 1;
+        self.events += record.events() as u64;
+        for item in &record.items {
+            match item {
+                Item::Interrupted(why) if why.contains("keep-alive") => self.half_open += 1,
+                Item::Events { batch, .. } => {
+                    let compacted = batch.iter().filter(|event| *event.prev() == stentor_client::Prev::Compacted);
+                    self.prev_compacted += compacted.count() as u64;
+                }
+                _ => {}
+            }
+        }
+        *match &record.end {
+            None => &mut self.living,
+            Some((End::Error(ErrorKind::Compacted { .. }, _), _)) => &mut self.compacted,
+            Some((End::Error(ErrorKind::HistoryReset { .. }, _), _)) => &mut self.history_resets,
+            Some((End::Error(..), _)) => &mut self.unavailable,
+            Some(_) => &mut self.given_up,
+        } += 1;
+    }
+
+    pub(crate) fn count_clients(&mut self, counted: &Counted) {
+        self.breaks += counted.get(Counter::Breaks);
+        self.resumes += counted.get(Counter::Resumes);
+        self.torn_revisions += counted.get(Counter::TornRevisions);
+        self.overflows += counted.get(Counter::Overflows);
+        self.notes += counted.get(Counter::Notes);
+        self.silent_streams += counted.get(Counter::SilentStreams);
+        self.stale_events += counted.get(Counter::StaleEvents);
+        self.untrusted_notes += counted.get(Counter::UntrustedNotes);
+    }
+
+    pub(crate) fn count_run(&mut self, excuses: &Excuses) {
+        self.restores += u64::from(excuses.restored_at.is_some());
+    }
+
+    /// What should have been met, and was not.
+    pub(crate) fn missed(&self) -> Vec<&'static str> {
+        let zero = self.rows().into_iter().filter(|(name, count)| *count == 0 && !NOT_MEANT.contains(name));
+        zero.map(|(name, _)| name).collect()
+    }
+}

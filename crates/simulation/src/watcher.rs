@@ -1,0 +1,341 @@
+//! The programs that watch, and what each of them saw.
+
+use std::time::Duration;
+
+use stentor_client::{
+    Batch, Client, Endpoint, ErrorKind, Event, Interruption, KeyRange, Prev, Revision, Watch, WatchBuilder, WatchItem,
+};
+use turmoil::net::TcpStream;
+
+use crate::log::{Change, Pair};
+use crate::member;
+use crate::random::Random;
+use crate::workload::KEYS;
+use crate::world::{World, now};
+
+/// Which keys, in words of the simulation's own.
+#[derive(Clone, Debug)]
+pub(crate) enum Keys {
+    Key(String),
+    Prefix(String),
+    Segment(String),
+    Interval(String, String),
+    All,
+}
+
+impl Keys {
+    pub(crate) fn contain(&self, key: &str) -> bool {
+        match self {
+            Keys::Key(one) => key == one,
+            Keys::Prefix(prefix) => key.starts_with(prefix),
+            Keys::Segment(above) => {
+                key.strip_prefix(above.as_str()).is_some_and(|r| r.is_empty() || r.starts_with('/'))
+            }
+            Keys::Interval(start, end) => start.as_str() <= key && key < end.as_str(),
+            Keys::All => true,
+        }
+    }
+
+    fn range(&self) -> KeyRange {
+        match self.clone() {
+            Keys::Key(key) => KeyRange::key(key),
+            Keys::Prefix(prefix) => KeyRange::prefix(prefix),
+            Keys::Segment(key) => KeyRange::segment(key),
+            Keys::Interval(start, end) => KeyRange::interval(start, end),
+            Keys::All => KeyRange::all(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Start {
+    Now,
+    From(i64),
+    After(i64),
+}
+
+/// What a program asks for, and how it takes what comes.
+#[derive(Clone, Debug)]
+pub(crate) struct Ask {
+    pub(crate) keys: Keys,
+    pub(crate) start: Start,
+    pub(crate) prev_kv: bool,
+    pub(crate) skip_puts: bool,
+    pub(crate) skip_deletes: bool,
+    progress: bool,
+    fragment: bool,
+    buffer_bytes: Option<usize>,
+    /// Up to so long a pause before each item.
+    slow: Option<Duration>,
+    /// Given up by the program after this: by cancelling it, or by dropping it.
+    gives_up: Option<(Duration, bool)>,
+}
+
+impl Ask {
+    pub(crate) fn wants(&self, change: &Change) -> bool {
+        let skipped = if change.after.is_some() { self.skip_puts } else { self.skip_deletes };
+        !skipped && self.keys.contain(&change.key)
+    }
+
+    fn draw(random: &mut Random, current: i64, compacted: i64) -> Ask {
+        let pick =
+            |random: &mut Random| KEYS.get(random.below(KEYS.len() as u64) as usize).copied().unwrap_or_default();
+        let key = pick(random).to_owned();
+        let keys = match random.below(6) {
+            0 => Keys::Key(key),
+            1 => Keys::Prefix(key.get(..3).unwrap_or(&key).to_owned()),
+            2 | 3 => Keys::Segment(key),
+            4 => {
+                let other = pick(random).to_owned();
+                if key == other { Keys::All } else { Keys::Interval(key.clone().min(other.clone()), key.max(other)) }
+            }
+            _ => Keys::All,
+        };
+        let back = random.below(30) as i64;
+        let start = match random.below(5) {
+            0 | 1 => Start::Now,
+            2 => Start::From((current - back).max(compacted).max(1)),
+            // Also of what is gone, and of what is yet to come.
+            3 => Start::From((current + 20 - back * 2).max(1)),
+            _ => Start::After((current - back).max(compacted).max(1)),
+        };
+        Ask {
+            keys,
+            start,
+            prev_kv: random.one_in(2),
+            skip_puts: random.one_in(8),
+            skip_deletes: random.one_in(6),
+            progress: random.one_in(2),
+            fragment: !random.one_in(4),
+            buffer_bytes: random.one_in(3).then(|| random.between(1, 4_000) as usize),
+            slow: random.one_in(3).then(|| random.millis(100, 4_000)),
+            gives_up: random.one_in(6).then(|| (random.millis(0, 20_000), random.one_in(2))),
+        }
+    }
+
+    fn builder(&self, client: &Client) -> Option<WatchBuilder> {
+        let mut builder = client.watch(self.keys.range()).notices().fragment(self.fragment);
+        builder = match self.start {
+            Start::Now => builder,
+            Start::From(revision) => builder.from(Revision::new(revision)?),
+            Start::After(revision) => builder.after(Revision::new(revision)?),
+        };
+        if self.prev_kv {
+            builder = builder.prev_kv();
+        }
+        if self.skip_puts {
+            builder = builder.skip_puts();
+        }
+        if self.skip_deletes {
+            builder = builder.skip_deletes();
+        }
+        if self.progress {
+            builder = builder.progress();
+        }
+        if let Some(bytes) = self.buffer_bytes {
+            builder = builder.buffer_bytes(bytes);
+        }
+        Some(builder)
+    }
+}
+
+/// What a watch yielded.
+#[derive(Debug)]
+pub(crate) enum Item {
+    /// With what the log was compacted to by then.
+    Events {
+        batch: Batch,
+        compacted: i64,
+    },
+    Progress(i64),
+    /// The text says why.
+    Interrupted(String),
+    Resumed,
+}
+
+/// How a watch ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Error(ErrorKind, String),
+    /// The program gave it up.
+    GivenUp,
+    /// The stream ended without an error.
+    Silent,
+}
+
+/// One watch, from its asking to its end.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) name: String,
+    pub(crate) ask: Ask,
+    pub(crate) asked_at: Duration,
+    /// The log's revision then.
+    pub(crate) asked_revision: i64,
+    /// The position once the watch was confirmed, and the log's revision then.
+    pub(crate) created: Option<(Option<i64>, i64)>,
+    pub(crate) items: Vec<Item>,
+    pub(crate) position: Option<i64>,
+    pub(crate) end: Option<(End, Duration)>,
+}
+
+impl Record {
+    pub(crate) fn events(&self) -> usize {
+        self.items.iter().map(|item| if let Item::Events { batch, .. } = item { batch.events().len() } else { 0 }).sum()
+    }
+}
+
+/// Runs one client with several watches, each followed by others when it ends.
+pub(crate) async fn run(world: World, number: usize, slots: usize, mut random: Random) -> turmoil::Result {
+    let members = world.lock().members.len();
+    let client = Client::builder((0..members).map(|m| format!("{}:{}", member::name(m), member::PORT)))
+        .seed(random.next())
+        .connector(|endpoint: Endpoint| async move { TcpStream::connect(endpoint.to_string()).await })
+        .metrics(world.lock().counted.clone())
+        .build()?;
+    for slot in 0..slots {
+        tokio::spawn(follow(world.clone(), client.clone(), format!("c{number}.{slot}"), random.fork()));
+    }
+    std::future::pending().await
+}
+
+async fn follow(world: World, client: Client, slot: String, mut random: Random) {
+    for life in 0.. {
+        tokio::time::sleep(random.millis(0, 3_000)).await;
+        let (at, ask) = {
+            let mut state = world.lock();
+            if state.closing {
+                return;
+            }
+            let ask = Ask::draw(&mut random, state.log.revision, state.log.compacted());
+            let (name, asked_at) = (format!("{slot}.{life}"), now());
+            state.note(asked_at, format_args!("{name} asks {ask:?}"));
+            let asked_revision = state.log.revision;
+            let (created, items, position, end) = (None, Vec::new(), None, None);
+            let record = Record { name, ask: ask.clone(), asked_at, asked_revision, created, items, position, end };
+            state.records.push(record);
+            (state.records.len() - 1, ask)
+        };
+        let Some(builder) = ask.builder(&client) else { return };
+        let end = match builder.await {
+            Ok(watch) => take(&world, at, &ask, watch, &mut random).await,
+            Err(error) => End::Error(error.kind().clone(), error.to_string()),
+        };
+        world.edit(at, |record| record.end = Some((end.clone(), now())));
+        world.tell(at, format_args!("ends: {end:?}"));
+    }
+}
+
+/// Takes what comes until the watch ends or the program has had enough.
+async fn take(world: &World, at: usize, ask: &Ask, mut watch: Watch, random: &mut Random) -> End {
+    let begun = watch.position().map(Revision::get);
+    let revision = world.lock().log.revision;
+    world.edit(at, |record| {
+        record.created = Some((begun, revision));
+        record.position = begun;
+    });
+    world.tell(at, format_args!("is confirmed after {begun:?}"));
+    let gives_up = ask.gives_up.map(|(after, _)| tokio::time::Instant::now() + after);
+    let control = watch.control();
+    let mut given_up = false;
+    loop {
+        if let Some(slow) = ask.slow.filter(|_| !world.lock().closing) {
+            tokio::time::sleep(random.millis(0, slow.as_millis() as u64)).await;
+        }
+        let enough = async {
+            match gives_up {
+                Some(at) if !given_up => tokio::time::sleep_until(at).await,
+                _ => std::future::pending().await,
+            }
+        };
+        let item = tokio::select! {
+            biased;
+            () = enough => {
+                given_up = true;
+                if ask.gives_up.is_some_and(|(_, drops)| drops) {
+                    return End::GivenUp;
+                }
+                control.cancel();
+                continue;
+            }
+            item = watch.next() => item,
+        };
+        let position = watch.position().map(Revision::get);
+        world.edit(at, |record| record.position = position);
+        match item {
+            Some(Ok(item)) => keep(world, at, item),
+            Some(Err(error)) => return End::Error(error.kind().clone(), error.to_string()),
+            None if given_up => return End::GivenUp,
+            None => return End::Silent,
+        }
+    }
+}
+
+fn keep(world: &World, at: usize, item: WatchItem) {
+    let compacted = world.lock().log.compacted();
+    let item = match item {
+        WatchItem::Events(batch) => {
+            world.tell(at, format_args!("takes {} events up to {}", batch.events().len(), batch.revision()));
+            Item::Events { batch, compacted }
+        }
+        WatchItem::Progress(revision) => {
+            world.tell(at, format_args!("is told of {revision}"));
+            Item::Progress(revision.get())
+        }
+        WatchItem::Interrupted(Interruption::Broken(error)) => {
+            world.tell(at, format_args!("is interrupted: {error}"));
+            Item::Interrupted(error.to_string())
+        }
+        WatchItem::Interrupted(_) => {
+            world.tell(at, "is too slow");
+            return;
+        }
+        WatchItem::Resumed { gap, endpoint } => {
+            world.tell(at, format_args!("goes on at {endpoint} after {} ms", gap.as_millis()));
+            Item::Resumed
+        }
+        _ => return,
+    };
+    world.edit(at, |record| record.items.push(item));
+}
+
+impl World {
+    fn edit(&self, at: usize, change: impl FnOnce(&mut Record)) {
+        if let Some(record) = self.lock().records.get_mut(at) {
+            change(record);
+        }
+    }
+
+    fn tell(&self, at: usize, what: impl std::fmt::Display) {
+        let mut state = self.lock();
+        let Some(name) = state.records.get(at).map(|record| record.name.clone()) else { return };
+        state.note(now(), format_args!("{name} {what}"));
+    }
+}
+
+/// What is wrong with an event that should be this change, if anything.
+pub(crate) fn differs(event: &Event, change: &Change, prev_kv: bool, compacted: i64) -> Option<&'static str> {
+    let kv = event.kv();
+    if kv.key() != change.key.as_bytes() || event.revision().get() != change.revision {
+        return Some("another key or revision");
+    }
+    match &change.after {
+        Some(_) if !event.is_put() => return Some("no put"),
+        None if !event.is_delete() => return Some("no deletion"),
+        Some(pair) if !is(kv, pair) => return Some("another pair"),
+        _ => {}
+    }
+    let right = match (event.prev(), &change.before) {
+        (Prev::NotAsked, _) => !prev_kv,
+        (Prev::Created, before) => prev_kv && before.is_none(),
+        // What was before is the state at the revision before.
+        (Prev::Compacted, before) => prev_kv && before.is_some() && compacted >= change.revision,
+        (Prev::Value(kv), Some(pair)) => prev_kv && kv.key() == change.key.as_bytes() && is(kv, pair),
+        (Prev::Value(_), None) => false,
+    };
+    (!right).then_some("another pair before")
+}
+
+fn is(kv: &stentor_client::KeyValue, pair: &Pair) -> bool {
+    let revisions = (kv.create_revision().get(), kv.mod_revision().get());
+    *kv.value() == pair.value && revisions == (pair.created, pair.modified) && kv.version() == pair.version
+}
