@@ -46,10 +46,10 @@ pub(crate) fn check(record: &Record, log: &Log, excuses: &Excuses) -> Result<(),
     let mut due = expected(record, log, start).peekable();
     for item in &record.items {
         match item {
-            Item::Events { batch, compacted } => {
+            Item::Events(batch) => {
                 for event in batch {
                     let Some(change) = due.next() else { return Err(format!("an event too many: {event:?}")) };
-                    if let Some(what) = differs(event, change, record.ask.prev_kv, *compacted) {
+                    if let Some(what) = differs(event, change, record.ask.prev_kv) {
                         return Err(format!("{what}: {} instead of {}", brief(event), describe(change)));
                     }
                 }
@@ -59,7 +59,7 @@ pub(crate) fn check(record: &Record, log: &Log, excuses: &Excuses) -> Result<(),
                 none_up_to(due.peek().copied(), batch.revision().get(), "a batch")?;
             }
             Item::Progress(revision) => none_up_to(due.peek().copied(), *revision, "a note")?,
-            Item::Interrupted(_) | Item::Resumed => {}
+            Item::HalfOpen | Item::ResumedBehind => {}
         }
     }
     none_up_to(due.peek().copied(), record.position.unwrap_or_default(), "the position")?;

@@ -33,6 +33,16 @@ enum Fault {
     Slow(usize, usize, Duration),
 }
 
+impl Fault {
+    /// The client and the member of which neither is told that the other can't be heard.
+    fn deadens(&self) -> Option<(usize, usize)> {
+        match *self {
+            Fault::Partition(c, m) | Fault::Deaf(c, m) | Fault::Mute(c, m) | Fault::Hold(c, m) => Some((c, m)),
+            _ => None,
+        }
+    }
+}
+
 /// Latency of a healthy link, at most.
 const LATENCY: Duration = Duration::from_millis(20);
 
@@ -77,6 +87,9 @@ impl Faults {
             Fault::CutOff(_) | Fault::Lag(..) => &mut reached.lags,
             Fault::Slow(..) => &mut reached.slow_links,
         } += 1;
+        if let Some((client, member)) = fault.deadens() {
+            world.lock().dead_links.push((client, member, now));
+        }
         self.begin(sim, world, &fault);
         self.open.push((now + time, fault, now));
     }
@@ -141,7 +154,11 @@ impl Faults {
             Fault::Lag(m, _) => edit(world, m, |member| member.lag = Duration::ZERO),
             Fault::Slow(c, m, _) => sim.set_link_max_message_latency(client(c), member(m), LATENCY),
         }
-        world.lock().note(sim.elapsed(), format_args!("mended: {fault:?}"));
+        let mut state = world.lock();
+        if let Some((client, member)) = fault.deadens() {
+            state.dead_links.retain(|(c, m, _)| (*c, *m) != (client, member));
+        }
+        state.note(sim.elapsed(), format_args!("mended: {fault:?}"));
     }
 }
 

@@ -26,11 +26,16 @@ use crate::log::Op;
 use crate::random::Random;
 use crate::world::{World, now};
 
-pub(crate) const PORT: u16 = 2379;
+const PORT: u16 = 2379;
 
 /// The host's name of a member.
 pub(crate) fn name(member: usize) -> String {
     format!("m{member}")
+}
+
+/// Where clients find it.
+pub(crate) fn endpoint(member: usize) -> String {
+    format!("{}:{PORT}", name(member))
 }
 
 /// How often a member looks for new entries, and a read for what was applied.

@@ -38,15 +38,16 @@ reached! {
     /// Streams that broke.
     breaks,
     resumes,
+    /// On a member that was behind what the watch had seen.
+    resumes_behind,
     torn_revisions,
     overflows,
     notes,
     silent_streams,
     stale_events,
     untrusted_notes,
-    /// Connections given up since pings were not answered.
+    /// Streams given up on a link that had been dead for as long as pings take.
     half_open,
-    prev_compacted,
     compacted,
     history_resets,
     unavailable,
@@ -79,12 +80,9 @@ impl Reached {
         self.events += record.events() as u64;
         for item in &record.items {
             match item {
-                Item::Interrupted(why) if why.contains("keep-alive") => self.half_open += 1,
-                Item::Events { batch, .. } => {
-                    let compacted = batch.iter().filter(|event| *event.prev() == stentor_client::Prev::Compacted);
-                    self.prev_compacted += compacted.count() as u64;
-                }
-                _ => {}
+                Item::HalfOpen => self.half_open += 1,
+                Item::ResumedBehind => self.resumes_behind += 1,
+                Item::Events(_) | Item::Progress(_) => {}
             }
         }
         *match &record.end {

@@ -15,8 +15,8 @@ use crate::world::World;
 use crate::{member, watcher};
 
 const MEMBERS: usize = 3;
-const CLIENTS: usize = 2;
-const WATCHES: usize = 5;
+const CLIENTS: usize = 3;
+const WATCHES: usize = 4;
 
 /// Faults begin before this.
 const FAULTY: Duration = Duration::from_secs(30);

@@ -142,15 +142,12 @@ impl Ask {
 /// What a watch yielded.
 #[derive(Debug)]
 pub(crate) enum Item {
-    /// With what the log was compacted to by then.
-    Events {
-        batch: Batch,
-        compacted: i64,
-    },
+    Events(Batch),
     Progress(i64),
-    /// The text says why.
-    Interrupted(String),
-    Resumed,
+    /// On a link that had been dead for so long that pings found it out.
+    HalfOpen,
+    /// On a member that was behind what had been seen.
+    ResumedBehind,
 }
 
 /// How a watch ended.
@@ -180,25 +177,25 @@ pub(crate) struct Record {
 
 impl Record {
     pub(crate) fn events(&self) -> usize {
-        self.items.iter().map(|item| if let Item::Events { batch, .. } = item { batch.events().len() } else { 0 }).sum()
+        self.items.iter().map(|item| if let Item::Events(batch) = item { batch.events().len() } else { 0 }).sum()
     }
 }
 
 /// Runs one client with several watches, each followed by others when it ends.
 pub(crate) async fn run(world: World, number: usize, slots: usize, mut random: Random) -> turmoil::Result {
     let members = world.lock().members.len();
-    let client = Client::builder((0..members).map(|m| format!("{}:{}", member::name(m), member::PORT)))
+    let client = Client::builder((0..members).map(member::endpoint))
         .seed(random.next())
         .connector(|endpoint: Endpoint| async move { TcpStream::connect(endpoint.to_string()).await })
         .metrics(world.lock().counted.clone())
         .build()?;
     for slot in 0..slots {
-        tokio::spawn(follow(world.clone(), client.clone(), format!("c{number}.{slot}"), random.fork()));
+        tokio::spawn(follow(world.clone(), client.clone(), number, slot, random.fork()));
     }
     std::future::pending().await
 }
 
-async fn follow(world: World, client: Client, slot: String, mut random: Random) {
+async fn follow(world: World, client: Client, number: usize, slot: usize, mut random: Random) {
     for life in 0.. {
         tokio::time::sleep(random.millis(0, 3_000)).await;
         let (at, ask) = {
@@ -207,7 +204,7 @@ async fn follow(world: World, client: Client, slot: String, mut random: Random) 
                 return;
             }
             let ask = Ask::draw(&mut random, state.log.revision, state.log.compacted());
-            let (name, asked_at) = (format!("{slot}.{life}"), now());
+            let (name, asked_at) = (format!("c{number}.{slot}.{life}"), now());
             state.note(asked_at, format_args!("{name} asks {ask:?}"));
             let asked_revision = state.log.revision;
             let (created, items, position, end) = (None, Vec::new(), None, None);
@@ -217,7 +214,7 @@ async fn follow(world: World, client: Client, slot: String, mut random: Random) 
         };
         let Some(builder) = ask.builder(&client) else { return };
         let end = match builder.await {
-            Ok(watch) => take(&world, at, &ask, watch, &mut random).await,
+            Ok(watch) => take(&world, number, at, &ask, watch, &mut random).await,
             Err(error) => End::Error(error.kind().clone(), error.to_string()),
         };
         world.edit(at, |record| record.end = Some((end.clone(), now())));
@@ -226,7 +223,7 @@ async fn follow(world: World, client: Client, slot: String, mut random: Random) 
 }
 
 /// Takes what comes until the watch ends or the program has had enough.
-async fn take(world: &World, at: usize, ask: &Ask, mut watch: Watch, random: &mut Random) -> End {
+async fn take(world: &World, number: usize, at: usize, ask: &Ask, mut watch: Watch, random: &mut Random) -> End {
     let begun = watch.position().map(Revision::get);
     let revision = world.lock().log.revision;
     world.edit(at, |record| {
@@ -262,7 +259,7 @@ async fn take(world: &World, at: usize, ask: &Ask, mut watch: Watch, random: &mu
         let position = watch.position().map(Revision::get);
         world.edit(at, |record| record.position = position);
         match item {
-            Some(Ok(item)) => keep(world, at, item),
+            Some(Ok(item)) => keep(world, number, at, item),
             Some(Err(error)) => return End::Error(error.kind().clone(), error.to_string()),
             None if given_up => return End::GivenUp,
             None => return End::Silent,
@@ -270,12 +267,11 @@ async fn take(world: &World, at: usize, ask: &Ask, mut watch: Watch, random: &mu
     }
 }
 
-fn keep(world: &World, at: usize, item: WatchItem) {
-    let compacted = world.lock().log.compacted();
+fn keep(world: &World, number: usize, at: usize, item: WatchItem) {
     let item = match item {
         WatchItem::Events(batch) => {
             world.tell(at, format_args!("takes {} events up to {}", batch.events().len(), batch.revision()));
-            Item::Events { batch, compacted }
+            Item::Events(batch)
         }
         WatchItem::Progress(revision) => {
             world.tell(at, format_args!("is told of {revision}"));
@@ -283,7 +279,11 @@ fn keep(world: &World, at: usize, item: WatchItem) {
         }
         WatchItem::Interrupted(Interruption::Broken(error)) => {
             world.tell(at, format_args!("is interrupted: {error}"));
-            Item::Interrupted(error.to_string())
+            let endpoint = error.endpoint().map(Endpoint::to_string).unwrap_or_default();
+            if !world.lock().is_link_dead(number, &endpoint, now()) {
+                return;
+            }
+            Item::HalfOpen
         }
         WatchItem::Interrupted(_) => {
             world.tell(at, "is too slow");
@@ -291,7 +291,12 @@ fn keep(world: &World, at: usize, item: WatchItem) {
         }
         WatchItem::Resumed { gap, endpoint } => {
             world.tell(at, format_args!("goes on at {endpoint} after {} ms", gap.as_millis()));
-            Item::Resumed
+            let state = world.lock();
+            let position = state.records.get(at).and_then(|record| record.position);
+            if position <= Some(state.applied_revision(&endpoint.to_string())) {
+                return;
+            }
+            Item::ResumedBehind
         }
         _ => return,
     };
@@ -313,7 +318,7 @@ impl World {
 }
 
 /// What is wrong with an event that should be this change, if anything.
-pub(crate) fn differs(event: &Event, change: &Change, prev_kv: bool, compacted: i64) -> Option<&'static str> {
+pub(crate) fn differs(event: &Event, change: &Change, prev_kv: bool) -> Option<&'static str> {
     let kv = event.kv();
     if kv.key() != change.key.as_bytes() || event.revision().get() != change.revision {
         return Some("another key or revision");
@@ -327,8 +332,8 @@ pub(crate) fn differs(event: &Event, change: &Change, prev_kv: bool, compacted: 
     let right = match (event.prev(), &change.before) {
         (Prev::NotAsked, _) => !prev_kv,
         (Prev::Created, before) => prev_kv && before.is_none(),
-        // What was before is the state at the revision before.
-        (Prev::Compacted, before) => prev_kv && before.is_some() && compacted >= change.revision,
+        // Stentor keeps it as long as the event.
+        (Prev::Compacted, _) => false,
         (Prev::Value(kv), Some(pair)) => prev_kv && kv.key() == change.key.as_bytes() && is(kv, pair),
         (Prev::Value(_), None) => false,
     };

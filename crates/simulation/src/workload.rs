@@ -18,16 +18,22 @@ pub(crate) struct Workload {
     random: Random,
     written: u64,
     with_large: bool,
+    /// Large ones to come: only one after another doubles a response by what was there before.
+    large_due: u64,
 }
 
 impl Workload {
     pub(crate) fn new(mut random: Random) -> Workload {
         let with_large = random.one_in(4);
-        Workload { random, written: 0, with_large }
+        Workload { random, written: 0, with_large, large_due: 0 }
     }
 
     pub(crate) fn next(&mut self, log: &Log) -> Op {
-        if self.with_large && self.random.one_in(60) {
+        if self.with_large && self.large_due == 0 && self.random.one_in(80) {
+            self.large_due = self.random.between(2, 4);
+        }
+        if self.large_due > 0 {
+            self.large_due -= 1;
             return Op::Several(KEYS.iter().take(3).map(|key| (key.to_string(), Some(self.value(LARGE)))).collect());
         }
         match self.random.below(40) {

@@ -6,8 +6,12 @@ use std::time::Duration;
 use stentor_mvcc::engine::memory::Disk;
 
 use crate::log::{Log, Op};
+use crate::member;
 use crate::reached::Counted;
 use crate::watcher::Record;
+
+/// What a client does by default.
+const PINGS_EVERY: Duration = Duration::from_secs(10);
 
 /// A handle; clones share everything. All hosts run on one thread.
 #[derive(Clone)]
@@ -23,6 +27,8 @@ pub(crate) struct State {
     pub(crate) cluster: u64,
     pub(crate) members: Vec<MemberState>,
     pub(crate) counted: Counted,
+    /// Client and member between which nothing can be told to the other, and since when.
+    pub(crate) dead_links: Vec<(usize, usize, Duration)>,
     pub(crate) records: Vec<Record>,
     /// Slow programs become fast, and no new watch is begun.
     pub(crate) closing: bool,
@@ -49,6 +55,7 @@ impl World {
             cluster: 0xc1,
             members: (0..members).map(|_| member()).collect(),
             counted: Counted::default(),
+            dead_links: Vec::new(),
             records: Vec::new(),
             closing: false,
             trace: Vec::new(),
@@ -72,6 +79,21 @@ impl State {
         let state = self.members.get(member).filter(|state| !state.is_cut_off)?;
         let written = *self.written_at.get(applied)?;
         (applied < self.length && written + state.lag <= now).then(|| self.log.entries.get(applied).cloned())?
+    }
+
+    /// Whether the link has been dead for as long as a client waits with its first ping.
+    pub(crate) fn is_link_dead(&self, client: usize, endpoint: &str, now: Duration) -> bool {
+        let dead = |(c, m, since): &(usize, usize, Duration)| {
+            *c == client && member::endpoint(*m) == endpoint && *since + PINGS_EVERY <= now
+        };
+        self.dead_links.iter().any(dead)
+    }
+
+    /// How far a member's store is.
+    pub(crate) fn applied_revision(&self, endpoint: &str) -> i64 {
+        let member = (0..).zip(&self.members).find(|(number, _)| member::endpoint(*number) == endpoint);
+        let last = member.and_then(|(_, member)| member.applied.checked_sub(1));
+        last.and_then(|last| self.log.revisions.get(last).copied()).unwrap_or(1)
     }
 
     pub(crate) fn note(&mut self, at: Duration, what: impl std::fmt::Display) {
