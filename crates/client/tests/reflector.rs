@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::future::IntoFuture as _;
 use std::num::ParseIntError;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use reflector_harness::{Member, Network, soon, until};
@@ -220,6 +221,10 @@ async fn another_store_behind_the_address_is_copied_by_difference() {
     assert_eq!((difference.revision(), copy.revision()), (newest, newest));
     assert_eq!(contents(&copy.snapshot()), pairs([("new", "1"), ("other", "2")]));
     assert!(matches!(copy.status().last_error.unwrap().kind(), ErrorKind::HistoryReset { .. }));
+    // And it goes on there.
+    let written = new.put("new", "2").await;
+    let next = next_changes(&mut changes).await;
+    assert_eq!((shape(&next), next.revision(), next.is_difference()), (vec!["~new".to_owned()], written, false));
 }
 
 #[tokio::test(start_paused = true)]
@@ -282,6 +287,79 @@ async fn a_slow_subscriber_gets_the_difference_and_stalls_nobody() {
     assert_eq!(shape(&next_changes(&mut slow).await), ["~00"]);
 }
 
+/// Random writes, breaks and compactions: the copy and what its subscribers make of it end up as the store.
+#[tokio::test(start_paused = true)]
+async fn whatever_happens_the_copy_ends_up_as_the_store() {
+    let (mut lists, mut lagged, mut breaks) = (0, 0, 0);
+    for seed in 0..12_u64 {
+        let mut random = seed;
+        let mut below = |bound: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % bound
+        };
+        let member = Member::start(1).await;
+        let network = Network::to(&member);
+        let copy = network.client().reflect(KeyRange::all()).page_entries(3).subscriber_changes(5).start();
+        let mut subscribers: Vec<(BTreeMap<String, String>, Subscription)> = Vec::new();
+        let mut newest = member.put("first", "").await;
+        let mut compacted = Revision::ZERO;
+        for step in 0..150 {
+            let key = format!("{:02}", below(15));
+            match below(20) {
+                0..10 => newest = member.put(&key, &step.to_string()).await,
+                10..13 => newest = member.delete(&key).await,
+                13 => {
+                    if newest > compacted {
+                        member.compact(newest).await;
+                        compacted = newest;
+                    }
+                }
+                14 => {
+                    network.cut();
+                    breaks += 1;
+                }
+                15..17 => network.join(&member),
+                17 if subscribers.len() < 4 => {
+                    let (snapshot, changes) = copy.subscribe();
+                    subscribers.push((contents(&snapshot), changes));
+                }
+                _ if below(2) == 0 => {
+                    network.join(&member);
+                    soon(copy.wait_for(newest)).await.unwrap();
+                }
+                _ => {
+                    if let Some((has, changes)) = subscribers.first_mut() {
+                        lagged += take_what_waits(has, changes).await;
+                    }
+                }
+            }
+        }
+        network.join(&member);
+        soon(copy.wait_for(newest)).await.unwrap();
+        let list = Network::to(&member).client().list(KeyRange::all()).await.unwrap();
+        let now: BTreeMap<_, _> = list.into_iter().map(|pair| text(&pair)).collect();
+        assert_eq!(contents(&copy.snapshot()), now, "seed {seed}");
+        for (mut has, mut changes) in subscribers {
+            lagged += take_what_waits(&mut has, &mut changes).await;
+            assert_eq!(has, now, "seed {seed}");
+        }
+        lists += copy.status().lists;
+    }
+    assert!(lists > 12 && lagged > 0 && breaks > 0, "{lists} lists, {lagged} lags, {breaks} breaks");
+}
+
+/// How often it was behind.
+async fn take_what_waits(has: &mut BTreeMap<String, String>, changes: &mut Subscription) -> u64 {
+    let mut lagged = 0;
+    while let Ok(item) = tokio::time::timeout(Duration::ZERO, changes.next()).await {
+        match item.unwrap().unwrap() {
+            SubscriptionItem::Changes(changes) => apply(has, &changes),
+            _ => lagged += 1,
+        }
+    }
+    lagged
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_linearizable_read_is_never_behind_a_write() {
     let member = Member::start(1).await;
@@ -337,7 +415,7 @@ async fn what_cannot_be_decoded_is_kept_out_and_shown() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_is_told_and_tried_again() {
-    let denies = Member::that_refuses("7", "etcdserver: permission denied");
+    let (denies, calls) = Member::that_refuses("7", "etcdserver: permission denied");
     let member = Member::start(1).await;
     member.put("a", "1").await;
     let network = Network::to(&denies);
@@ -348,6 +426,12 @@ async fn a_refusal_is_told_and_tried_again() {
     let status = copy.status();
     assert_eq!((status.ended, status.lists), (false, 0));
     assert_eq!(*status.last_error.unwrap().kind(), ErrorKind::PermissionDenied);
+    // Nothing else happens for a while: it is asked again and again, and ever more rarely.
+    let (_, mut changes) = copy.subscribe();
+    let before = calls.load(Ordering::Relaxed);
+    tokio::time::timeout(Duration::from_secs(600), changes.next()).await.unwrap_err();
+    let asked = calls.load(Ordering::Relaxed) - before;
+    assert!((20..200).contains(&asked), "asked {asked} times in ten minutes");
     network.cut();
     network.join(&member);
     until(|| copy.get("a").is_some()).await;
@@ -356,7 +440,7 @@ async fn a_refusal_is_told_and_tried_again() {
 
 #[tokio::test(start_paused = true)]
 async fn what_no_further_try_would_mend_is_final() {
-    let unknown = Member::that_refuses("12", "unknown service");
+    let (unknown, _) = Member::that_refuses("12", "unknown service");
     let member = Member::start(1).await;
     let copies: [(Reflector, ErrorKind); 2] = [
         (Network::to(&unknown).client().reflect(KeyRange::all()).start(), ErrorKind::Unsupported),

@@ -149,6 +149,15 @@ impl<V> Clone for Changes<V> {
     }
 }
 
+impl<V> Clone for SubscriptionItem<V> {
+    fn clone(&self) -> Self {
+        match self {
+            SubscriptionItem::Changes(changes) => SubscriptionItem::Changes(changes.clone()),
+            SubscriptionItem::Lagged { changes } => SubscriptionItem::Lagged { changes: *changes },
+        }
+    }
+}
+
 impl<V: fmt::Debug> fmt::Debug for Change<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

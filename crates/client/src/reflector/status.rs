@@ -60,6 +60,15 @@ impl State {
         }
     }
 
+    /// The copy is complete, and what a list was refused for is over.
+    pub(super) fn listed(&mut self) {
+        self.complete = true;
+        self.lists += 1;
+        if let Some(outage) = &mut self.outage {
+            outage.error = None;
+        }
+    }
+
     /// Changes have stopped coming in.
     pub(super) fn out_of_sync(&mut self, error: Option<Error>, now: Instant) {
         let outage = self.outage.get_or_insert(Outage { since: now, error: None });

@@ -84,10 +84,7 @@ impl<V: Pair> Task<V> {
             return Err(Error::with(ErrorKind::InvalidArgument, "no key can be in this range"));
         }
         self.shared.write().relist(relist, pages.revision());
-        self.shared.publish(|state| {
-            state.complete = true;
-            state.lists += 1;
-        });
+        self.shared.publish(status::State::listed);
         Ok(())
     }
 

@@ -11,6 +11,7 @@ use stentor_proto::mvccpb;
 use super::change::{Change, Changes, SubscriptionItem};
 use super::entry::{Entry, Slot};
 use super::relist::{OutOfOrder, Relist};
+use super::status::State;
 use super::store::{Op, Store, SubscriberId};
 use crate::error::{Error, ErrorKind};
 use crate::random::Random;
@@ -387,4 +388,36 @@ fn ranges_are_those_of_the_keys() {
     assert_eq!(keys((Excluded("b"), Excluded("b"))), "");
     assert_eq!(store.snapshot().get("b").unwrap().key_str(), Some("b"));
     assert!(store.snapshot().get("bb").is_none());
+}
+
+#[test]
+fn what_a_program_holds_can_go_to_any_thread() {
+    use crate::{ListThenWatch, ReflectBuilder, Reflector, Snapshot, Subscription, Undecodable};
+    fn any_thread<T: Send + Sync + 'static>() {}
+    any_thread::<(Reflector, ReflectBuilder, Subscription, Snapshot, SubscriptionItem, ListThenWatch, Undecodable)>();
+    any_thread::<(Reflector<Value>, ReflectBuilder<Value>, Subscription<Value>, Change<Value>, Changes<Value>)>();
+    fn futures(copy: &Reflector<Value>, changes: &mut Subscription<Value>) -> impl Send {
+        (copy.ready(), copy.wait_for(Revision::FIRST), copy.get_linearizable("a"), changes.next())
+    }
+    let _ = futures;
+}
+
+#[test]
+fn what_is_refused_is_told_until_it_is_over() {
+    let now = tokio::time::Instant::now();
+    let mut state = State::new(now);
+    assert!(state.refusal().is_none(), "has only begun");
+    for passes in [ErrorKind::Unavailable, ErrorKind::Busy, ErrorKind::Compacted { at: Revision::ZERO }] {
+        state.out_of_sync(Some(Error::new(passes)), now);
+        assert!(state.refusal().is_none());
+    }
+    let later = now + std::time::Duration::from_secs(5);
+    state.out_of_sync(Some(Error::new(ErrorKind::PermissionDenied)), later);
+    assert_eq!(state.refusal().map(Error::kind), Some(&ErrorKind::PermissionDenied));
+    assert_eq!(state.status(later).out_of_sync, Some(std::time::Duration::from_secs(5)), "since the first trouble");
+    state.listed();
+    assert!(state.refusal().is_none());
+    assert!(state.status(later).last_error.is_some() && state.status(later).lists == 1);
+    state.ended = Some(Error::new(ErrorKind::Closed));
+    assert_eq!(state.refusal().map(Error::kind), Some(&ErrorKind::Closed));
 }

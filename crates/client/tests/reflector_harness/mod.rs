@@ -68,14 +68,20 @@ impl Member {
         Member { _core: Some(core), _server: server, connect }
     }
 
-    /// One that answers every call like this.
-    pub(crate) fn that_refuses(code: &'static str, message: &'static str) -> Member {
+    /// One that answers every call like this, and counts them.
+    pub(crate) fn that_refuses(code: &'static str, message: &'static str) -> (Member, Arc<AtomicU64>) {
         let Ok(Command::Run { config, .. }) = config::load([], []) else { panic!("there are no flags") };
         let server = Server::new(&config, Metrics::new(config.metrics), CancellationToken::new());
         let headers = [("content-type", "application/grpc"), ("grpc-status", code), ("grpc-message", message)];
-        let router = axum::Router::new().route("/{*call}", axum::routing::any(move || async move { headers }));
+        let calls = Arc::new(AtomicU64::new(0));
+        let counted = calls.clone();
+        let answer = move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            std::future::ready(headers)
+        };
+        let router = axum::Router::new().route("/{*call}", axum::routing::any(answer));
         let connect = serve(&server, App::grpc_only(Routes::from(router)));
-        Member { _core: None, _server: server, connect }
+        (Member { _core: None, _server: server, connect }, calls)
     }
 
     /// By no client under test, and not through a network that can be cut.
