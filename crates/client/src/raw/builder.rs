@@ -64,7 +64,7 @@ impl ClientBuilder {
     pub async fn connect(self) -> Result<Client> {
         let endpoints = self.endpoints.iter().map(|e| Ok(Endpoint::parse(e)?)).collect::<Result<Vec<_>>>()?;
         if let Some(encrypted) = endpoints.iter().find(|e| e.scheme() == Scheme::Https) {
-            return Err(encrypted.invalid("TLS is not supported here; use http://").into());
+            return Err(encrypted.invalid("TLS is not supported yet; use http://").into());
         }
         let mut last = Error::NoEndpoint;
         for endpoint in endpoints {

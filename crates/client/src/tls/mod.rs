@@ -29,7 +29,9 @@ pub(crate) use connector::Connector;
 /// [`server_name`](Self::server_name), and has to speak HTTP/2.
 ///
 /// The provider of cryptography is the one given here (feature `rustls-0_23`), else the one that the program
-/// has installed as its default, else ring (feature `tls-ring`). Without any, building the client fails.
+/// has installed as its default, else ring (feature `tls-ring`). Without any, building the client fails. A program
+/// that wants aws-lc turns on `aws_lc_rs` of rustls 0.23 itself and installs or gives that provider; ring may be in
+/// the same build.
 ///
 /// ```no_run
 /// # #[cfg(feature = "tls")]

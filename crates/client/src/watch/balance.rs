@@ -59,6 +59,8 @@ impl Balance {
         now: Instant,
         random: &mut Random,
     ) -> Option<(u64, usize)> {
+        // If nothing is usable, the next that is comes as one that returned.
+        self.due = None;
         let on = |index: usize| streams.iter().filter(move |(_, at)| *at == index).count();
         let fullest = usable.iter().copied().max_by_key(|&index| on(index))?;
         let emptiest = usable.iter().copied().min_by_key(|&index| (on(index), !self.returned.contains(&index)))?;
@@ -129,6 +131,9 @@ mod tests {
         let mut balance = Balance::new(INTERVAL, [(0, 1), (1, 1)].into_iter());
         balance.noticed([(0, 1)].into_iter(), Instant::now(), &mut Random::seeded(1));
         assert_eq!(balance.wake_at(), None);
+        balance.noticed([(1, 2)].into_iter(), Instant::now(), &mut Random::seeded(1));
+        assert!(balance.wake_at().is_some());
         assert_eq!(balance.next_move(&[], &[], Instant::now(), &mut Random::seeded(1)), None);
+        assert_eq!(balance.wake_at(), None, "nothing to do while nothing is usable");
     }
 }
