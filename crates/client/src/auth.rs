@@ -20,6 +20,7 @@ pub(crate) struct Auth {
 }
 
 /// Where the secret comes from.
+#[derive(Clone)]
 pub(crate) enum Source {
     None,
     Fixed(Secret),
@@ -44,6 +45,11 @@ impl Auth {
             }
             _ => Ok(Auth { source, token: Mutex::default() }),
         }
+    }
+
+    /// One that logs in alike, and has no token yet.
+    pub(crate) fn anew(&self) -> Auth {
+        Auth { source: self.source.clone(), token: Mutex::default() }
     }
 
     /// Whether a refused request could fare better with a fresh token.

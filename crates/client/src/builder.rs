@@ -209,6 +209,7 @@ impl ClientBuilder {
             traffic: Traffic::default(),
             upkeep: Upkeep::new(self.sync_interval),
             rebalance: self.rebalance,
+            pinned: false,
         }))
     }
 

@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status};
 
 use crate::auth::{Auth, Token};
 use crate::backoff::{Backoff, Pauses};
-use crate::endpoint::{Class, Connection, Pool};
+use crate::endpoint::{Class, Connection, Endpoint, Pool};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fault::{Fault, Verdict};
 use crate::members::Upkeep;
@@ -44,6 +44,8 @@ pub(crate) struct Core {
     pub(crate) upkeep: Upkeep,
     /// How often a watch stream may be moved to an endpoint that came back.
     pub(crate) rebalance: Option<Duration>,
+    /// Calls are about the one member there is: they go to it in whatever trouble it is.
+    pub(crate) pinned: bool,
 }
 
 /// How often a call may be sent.
@@ -56,6 +58,22 @@ pub(crate) enum Effect {
     /// It changes something, and of several sendings at most one does: the others find the state changed
     /// that it names.
     Guarded,
+}
+
+/// How long a call may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// All its tries and pauses together.
+    pub(crate) call: Option<Duration>,
+    /// One try of a call that may be sent again.
+    pub(crate) one_try: Duration,
+}
+
+impl Patience {
+    /// For calls whose end nobody can foresee. Pings find a server that is gone.
+    pub(crate) fn without_end() -> Patience {
+        Patience { call: None, one_try: Duration::from_secs(24 * 60 * 60) }
+    }
 }
 
 /// The answer to a call.
@@ -102,8 +120,25 @@ impl Core {
         F: Fn(Channel, Request<Q>) -> Fut,
         Fut: Future<Output = std::result::Result<Response<A>, Status>>,
     {
-        let deadline = self.call_timeout.map(|timeout| Instant::now() + timeout);
-        let mut attempt = Attempt::new(effect, self.backoff.start());
+        self.answered_within(self.patience(), class, effect, message, send).await
+    }
+
+    /// As [`answered`](Self::answered), under another deadline than the client's.
+    pub(crate) async fn answered_within<Q, A, F, Fut>(
+        &self,
+        patience: Patience,
+        class: Class,
+        effect: Effect,
+        message: Q,
+        send: F,
+    ) -> Result<Answered<A>>
+    where
+        Q: Clone,
+        F: Fn(Channel, Request<Q>) -> Fut,
+        Fut: Future<Output = std::result::Result<Response<A>, Status>>,
+    {
+        let deadline = patience.call.map(|timeout| Instant::now() + timeout);
+        let mut attempt = Attempt::new(effect, patience.one_try, self.backoff.start());
         self.upkeep.begin();
         self.observer.count(Counter::Calls, 1);
         loop {
@@ -133,14 +168,15 @@ impl Core {
             Some(token) => token?,
             None => return Err(Fault::DeadlineExceeded),
         };
-        let Some(connection) = until(deadline, self.pool.connection(class, attempt.avoid)).await else {
+        let Some(connection) = until(deadline, self.connection(class, attempt.avoid)).await else {
             return Err(Fault::DeadlineExceeded);
         };
+        let connection = connection?;
         let mut request = Request::new(message.clone());
         token.sign(&mut request);
         attempt.token = Some(token);
         // The only try of a write has all the time there is: when it passes, the outcome is unknown.
-        let limit = (attempt.effect != Effect::Once).then(|| Instant::now() + self.pool.try_timeout());
+        let limit = (attempt.effect != Effect::Once).then(|| Instant::now() + attempt.one_try);
         let due = [limit, deadline].into_iter().flatten().min();
         if let Some(due) = due {
             request.set_timeout(due.saturating_duration_since(Instant::now()));
@@ -155,6 +191,26 @@ impl Core {
             }
             Some(Err(status)) => Err(connection.fault(&status)),
             None => Err(Fault::DeadlineExceeded),
+        }
+    }
+
+    async fn connection(&self, class: Class, avoid: Option<usize>) -> std::result::Result<Connection, Fault> {
+        if self.pinned { self.pool.first(class).await } else { Ok(self.pool.connection(class, avoid).await) }
+    }
+
+    /// For calls about one member.
+    pub(crate) fn narrowed(&self, endpoint: &Endpoint) -> Core {
+        Core {
+            pool: self.pool.narrowed(endpoint.clone(), self.backoff, self.fork_random()),
+            auth: self.auth.anew(),
+            backoff: self.backoff,
+            call_timeout: self.call_timeout,
+            random: Mutex::new(self.fork_random()),
+            observer: self.observer.clone(),
+            traffic: Traffic::default(),
+            upkeep: Upkeep::new(None),
+            rebalance: None,
+            pinned: true,
         }
     }
 
@@ -176,12 +232,17 @@ impl Core {
         }
     }
 
+    /// What a call has by default.
+    pub(crate) fn patience(&self) -> Patience {
+        Patience { call: self.call_timeout, one_try: self.pool.try_timeout() }
+    }
+
     /// For a loop of its own.
     pub(crate) fn fork_random(&self) -> Random {
         self.random.lock().unwrap_or_else(PoisonError::into_inner).fork()
     }
 
-    fn pause(&self, pauses: &mut Pauses) -> Duration {
+    pub(crate) fn pause(&self, pauses: &mut Pauses) -> Duration {
         pauses.after_failure(&mut self.random.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -189,6 +250,7 @@ impl Core {
 /// What is known from the tries so far.
 struct Attempt {
     effect: Effect,
+    one_try: Duration,
     pauses: Pauses,
     count: u32,
     /// Where the running try went; `None` while nothing has been sent.
@@ -203,9 +265,9 @@ struct Attempt {
 }
 
 impl Attempt {
-    fn new(effect: Effect, pauses: Pauses) -> Attempt {
+    fn new(effect: Effect, one_try: Duration, pauses: Pauses) -> Attempt {
         let (sent_to, avoid, token, refused) = (None, None, None, None);
-        Attempt { effect, pauses, count: 0, sent_to, avoid, token, refused, refreshed: false, unsure: false }
+        Attempt { effect, one_try, pauses, count: 0, sent_to, avoid, token, refused, refreshed: false, unsure: false }
     }
 
     /// Whether to try again: if so, the pause before that is over when this returns.

@@ -123,6 +123,11 @@ impl Client {
         &self.namespace
     }
 
+    /// For a task that outlives the call that started it.
+    pub(crate) fn shared_core(&self) -> Arc<Core> {
+        self.shared.core.clone()
+    }
+
     pub(crate) fn core(&self) -> &Core {
         &self.shared.core
     }

@@ -291,6 +291,8 @@ mod tests {
         {
             assert!(!Fault::Etcd(error).may_have_applied(), "{error:?}");
         }
+        assert!(!Fault::Server { code: 12, message: "unknown service".into() }.may_have_applied());
+        assert!(Fault::Server { code: 2, message: "what?".into() }.may_have_applied());
         assert!(Fault::Etcd(EtcdError::Timeout).may_have_applied());
         assert!(Fault::Etcd(EtcdError::NoLeader).is_retryable());
         assert!(!Fault::Etcd(EtcdError::Compacted).is_retryable());

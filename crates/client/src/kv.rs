@@ -7,7 +7,7 @@ use stentor_proto::KeyRange as Interval;
 use stentor_proto::etcdserverpb::kv_client::KvClient;
 use stentor_proto::etcdserverpb::{CompactionRequest, DeleteRangeRequest, PutRequest, PutResponse, RangeRequest};
 
-use crate::call::{Effect, stub};
+use crate::call::{Effect, Patience, stub};
 use crate::client::Client;
 use crate::endpoint::Class;
 use crate::error::{Error, ErrorKind, Result};
@@ -271,8 +271,7 @@ impl Client {
 }
 
 impl Compact {
-    /// Waits until the space is free, which can take long: see
-    /// [`call_timeout`](crate::ClientBuilder::call_timeout).
+    /// Waits until the space is free, however long it takes.
     pub fn physical(mut self) -> Self {
         self.request.physical = true;
         self
@@ -280,7 +279,9 @@ impl Compact {
 
     async fn send(self) -> Result<()> {
         let send = |channel, request| async move { stub!(KvClient<_>, channel).compact(request).await };
-        match self.client.core().call(Class::Call, Effect::Repeatable, self.request, send).await {
+        let core = self.client.core();
+        let patience = if self.request.physical { Patience::without_end() } else { core.patience() };
+        match core.answered_within(patience, Class::Call, Effect::Repeatable, self.request, send).await {
             // An earlier try has done it, or somebody else in the meantime.
             Err(error) if error.attempts() > 1 && matches!(error.kind(), ErrorKind::Compacted { .. }) => Ok(()),
             other => other.map(|_| ()),

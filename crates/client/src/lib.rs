@@ -37,17 +37,20 @@
 //! | `dangerous` | connections to servers that nobody has verified, for tests |
 //! | `raw` | the protocol's own messages, for tools |
 //!
-//! Leases that keep themselves alive, locks and elections are not built yet.
+//! Locks and elections are not built yet.
 
 // What a program sees.
 mod builder;
 mod client;
+mod cluster;
 mod credentials;
 mod error;
 mod key_value;
 mod kv;
+mod lease;
 mod list;
 mod list_then_watch;
+mod maintenance;
 mod members;
 mod namespace;
 mod observe;
@@ -77,13 +80,16 @@ pub mod raw;
 pub use backoff::Backoff;
 pub use builder::ClientBuilder;
 pub use client::Client;
+pub use cluster::{MemberAdd, MemberAdded, MemberId, MemberInfo, MemberList};
 pub use credentials::{Credentials, Secret, SecretFuture};
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use error::{Error, ErrorKind, Result};
 pub use key_value::{KeyValue, LeaseId};
 pub use kv::{Compact, Delete, Deleted, Get, Put, PutPrev, Written};
+pub use lease::{Granted, Lease, LeaseBuilder, LeaseChanges, LeaseGrant, LeaseInfo, LeaseLoss, LeaseState, TimeToLive};
 pub use list::{ListBuilder, Listing, Pages};
 pub use list_then_watch::ListThenWatch;
+pub use maintenance::{Alarm, AlarmKind, HashKv, Member, MemberStatus, StoreSnapshot};
 pub use observe::{ClientEvent, Counter, Metrics};
 pub use put_all::PutAll;
 pub use range::KeyRange;

@@ -70,7 +70,6 @@ impl Namespace {
     }
 
     /// A key of an answer, if it is in the namespace.
-    #[allow(dead_code)]
     pub(crate) fn seen(&self, key: &Bytes) -> Option<Bytes> {
         key.starts_with(&self.0).then(|| key.slice(self.len()..))
     }

@@ -3,3 +3,5 @@
 
 mod harness;
 mod kv;
+mod lease;
+mod maintenance;

@@ -29,4 +29,6 @@ pub(crate) enum Class {
     Bulk,
     /// Watch streams.
     Watch,
+    /// Leases, whose renewals must not wait.
+    Lease,
 }

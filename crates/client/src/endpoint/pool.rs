@@ -64,6 +64,7 @@ struct Slots {
     call: Slot,
     bulk: Slot,
     watch: Slot,
+    lease: Slot,
 }
 
 /// Where the connection of one class to one endpoint is kept. Whoever needs it first opens it, the others
@@ -215,6 +216,17 @@ impl Pool {
         }
     }
 
+    /// A connection to the first endpoint, whatever is known of it.
+    pub(crate) async fn first(&self, class: Class) -> Result<Connection, Fault> {
+        self.0.open(0, class).await
+    }
+
+    /// A pool like this of one endpoint.
+    pub(crate) fn narrowed(&self, endpoint: Endpoint, backoff: Backoff, random: Random) -> Pool {
+        let (dial, try_timeout, observer) = (self.0.dial.clone(), self.0.try_timeout, self.0.observer.clone());
+        Pool::new(PoolOptions { endpoints: vec![endpoint], dial, backoff, try_timeout, observer }, random)
+    }
+
     /// A call on the connection was answered, if only by a refusal.
     pub(crate) fn succeeded(&self, connection: &Connection) {
         self.0.recovered(connection.index);
@@ -279,6 +291,7 @@ impl Member {
             Class::Call => &self.slots.call,
             Class::Bulk => &self.slots.bulk,
             Class::Watch => &self.slots.watch,
+            Class::Lease => &self.slots.lease,
         }
     }
 }

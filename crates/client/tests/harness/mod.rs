@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use stentor_client::{Client, ClientBuilder, ErrorKind, Result};
+use stentor_client::{Client, ClientBuilder, Endpoint, ErrorKind, Result};
 use stentor_mvcc::engine::memory::{Disk, MemoryEngine};
 use stentor_server::config::{self, Command, Config};
 use stentor_server::environment::{Environment, Workers};
@@ -120,11 +120,7 @@ impl Wire {
     }
 
     pub(crate) fn builder(&self) -> ClientBuilder {
-        let wire = self.clone();
-        Client::builder(["pipe:1"]).seed(1).connector(move |_| {
-            let dialled = wire.dial();
-            async { dialled }
-        })
+        over([self.clone()])
     }
 
     /// Whether what the member sends is lost.
@@ -164,6 +160,16 @@ impl Wire {
         tokio::spawn(carry(near, far, self.clone()));
         Ok(client)
     }
+}
+
+/// A client for whom each of the ways is a member.
+pub(crate) fn over<const N: usize>(wires: [Wire; N]) -> ClientBuilder {
+    let endpoints = (0..N).map(|n| format!("pipe:{}", n + 1));
+    Client::builder(endpoints).seed(1).connector(move |endpoint: Endpoint| {
+        let n: usize = endpoint.authority().trim_start_matches("pipe:").parse().unwrap();
+        let dialled = wires[n - 1].dial();
+        async { dialled }
+    })
 }
 
 /// Carries bytes both ways until one side ends, or the wire is cut.
