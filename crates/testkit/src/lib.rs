@@ -301,6 +301,7 @@ fn environment() -> Environment {
         wall_unix_ms: Arc::new(move || begun_unix_ms + begun.elapsed().as_millis() as u64),
         random: Arc::new(rand::random),
         workers: Workers::Tasks,
+        barrier: None,
     }
 }
 
