@@ -132,12 +132,20 @@ impl Client {
     }
 
     /// Creates or changes a key.
+    ///
+    /// ```no_run
+    /// # async fn example(client: stentor_client::Client) -> stentor_client::Result<()> {
+    /// let written = client.put("/config/limit", "20").prev_kv().await?;
+    /// println!("revision {}, before: {:?}", written.revision, written.prev);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn put(&self, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Put {
         let request = PutRequest { key: key.into(), value: value.into(), ..PutRequest::default() };
         Put { client: self.clone(), request }
     }
 
-    /// Deletes a key or a range of keys.
+    /// Deletes a key or a range of keys, all at one revision.
     pub fn delete(&self, range: impl Into<KeyRange>) -> Delete {
         Delete { client: self.clone(), range: range.into(), prev_kv: false }
     }

@@ -22,6 +22,10 @@
 //!   does not, is stated with each; [`Error::kind`] says what a failure means.
 //! - [`Reflector`] is a local copy of a range of keys that keeps itself complete.
 //! - [`Watch`] is a stream that goes on where it was after any break, on any member.
+//! - [`Lease`] keeps itself alive, and says no more of itself than is known.
+//! - [`Txn`] does several things at once; [`create`](Client::create), [`replace`](Client::replace) and
+//!   [`remove`](Client::remove) write only if the key is as it was read.
+//! - [`Client::namespaced`] is a client of a part of the keys, [`Client::at`] one of a single member.
 //! - Nothing of the public interface is of the gRPC or HTTP library underneath.
 //!
 //! # Features

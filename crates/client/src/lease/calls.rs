@@ -80,6 +80,20 @@ pub struct LeaseInfo {
 impl Client {
     /// Grants a lease that somebody has to renew: [`lease`](Self::lease) gives one that renews itself. The
     /// TTL counts in seconds, begun ones in full.
+    ///
+    /// ```no_run
+    /// # async fn example(client: stentor_client::Client) -> stentor_client::Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// let granted = client.lease_grant(Duration::from_secs(60)).await?;
+    /// client.put("/session/1", "me").lease(granted.id).await?;
+    /// client.lease_renew(granted.id).await?;
+    /// let left = client.time_to_live(granted.id).keys().await?;
+    /// println!("{left:?}");
+    /// client.lease_revoke(granted.id).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn lease_grant(&self, ttl: Duration) -> LeaseGrant {
         LeaseGrant { client: self.clone(), request: LeaseGrantRequest { ttl: whole_seconds(ttl), id: 0 } }
     }

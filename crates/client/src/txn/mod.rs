@@ -1,4 +1,24 @@
 //! Transactions: conditions, and what is done at once if they hold or if not.
+//!
+//! ```no_run
+//! # async fn example(client: stentor_client::Client, seen: stentor_client::Revision) -> stentor_client::Result<()> {
+//! use stentor_client::KeyRange;
+//! use stentor_client::txn::{delete, each, get, key, nested, put};
+//!
+//! // Move a task, if nothing below it has changed since it was read.
+//! let outcome = client
+//!     .txn()
+//!     .when(key("/task/1").exists())
+//!     .when(each(KeyRange::prefix("/task/1/")).mod_revision().lt(seen.next()))
+//!     .then(delete(KeyRange::segment("/task/1")).prev_kv())
+//!     .then(put("/done/1", "ok"))
+//!     .then(nested().when(key("/count").is_missing()).then(put("/count", "1")))
+//!     .or_else(get("/task/1"))
+//!     .await?;
+//! println!("{} at revision {}: {:?}", outcome.succeeded, outcome.revision, outcome.results);
+//! # Ok(())
+//! # }
+//! ```
 
 mod compare;
 mod op;
