@@ -30,15 +30,22 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     machine::run(&mut command)
 }
 
-/// The simulation. With the flag, turmoil seeds the chance that tokio itself draws on, without which no run
-/// repeats itself. It changes every package, so that they are built in a directory of their own.
-pub(crate) fn simulation(seeds: u32, from: u64) -> Result<Command> {
+/// With it, turmoil seeds the chance that tokio itself draws on, without which no run repeats itself.
+pub(crate) const RUSTFLAGS: &str = "--cfg tokio_unstable";
+
+/// The simulation, optimised for many runs: built in a directory of its own, since the flag changes every
+/// package.
+fn simulation(seeds: u32, from: u64) -> Result<Command> {
     let metadata = cargo::metadata()?;
     let target = metadata["target_directory"].as_str().context("cargo knows no target directory")?;
     let mut command = cargo::cargo();
     command.args(["run", "--locked", "--quiet", "--package=stentor-simulation", "--profile=simulate"]);
     command.arg("--target-dir").arg(PathBuf::from(target).join("simulation"));
-    command.args(["--", "--seeds", &seeds.to_string(), "--from", &from.to_string()]);
-    command.env("RUSTFLAGS", "--cfg tokio_unstable");
+    command.arg("--").args(seeds_from(seeds, from)).env("RUSTFLAGS", RUSTFLAGS);
     Ok(command)
+}
+
+/// The program's arguments for so many seeds.
+pub(crate) fn seeds_from(seeds: u32, from: u64) -> [String; 4] {
+    ["--seeds".to_owned(), seeds.to_string(), "--from".to_owned(), from.to_string()]
 }

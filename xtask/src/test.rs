@@ -128,7 +128,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if filter.is_none() {
         let runs = environment.get(SIMULATED_RUNS).map_or(Ok(0), |n| n.parse())?;
         let from = environment.get("STENTOR_SEED").map_or(Ok(0), |n| n.parse())?;
-        steps.try_tests("simulation", &mut simulate::simulation(runs, from)?, None)?;
+        let mut simulation = Command::new(programs.get("stentor-simulation").context("no simulation was built")?);
+        steps.try_tests("simulation", simulation.args(simulate::seeds_from(runs, from)), None)?;
     }
     steps.try_tests("tests of xtask", cargo::cargo().args(["test", "--locked", "--package=xtask"]), filter)?;
     steps.finish(&found.missing())
@@ -140,7 +141,7 @@ fn selection() -> Result<Command> {
     command.args(["test", "--locked", "--workspace", "--exclude=xtask", "--features=stentor-interop/etcd-client"]);
     command.arg("--features=stentor-client/tls-ring,stentor-client/tls-native-roots");
     command.arg("--features=stentor-client/rustls-0_23,stentor-client/dangerous");
-    protoc::lend(command.arg(PROFILE))?;
+    protoc::lend(command.arg(PROFILE).env("RUSTFLAGS", simulate::RUSTFLAGS))?;
     Ok(command)
 }
 

@@ -27,7 +27,25 @@ pub(crate) fn normal(tool: &Tool, run: &Run, port: u16, leave: Leave) -> Run {
 }
 
 fn text(text: &str, port: u16) -> String {
-    durations(&text.replace(&port.to_string(), "<port>"))
+    durations(&ports(text, port))
+}
+
+/// Puts `<port>` for a port in an address; the same digits may begin an id by chance.
+fn ports(text: &str, port: u16) -> String {
+    let port = format!(":{port}");
+    let mut parts = text.split(port.as_str());
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        out.push_str(if part.starts_with(|c: char| c.is_ascii_digit()) { &port } else { ":<port>" });
+        out.push_str(part);
+    }
+    out
+}
+
+#[test]
+fn only_a_ports_own_digits_are_hidden() {
+    let text = "127.0.0.1:13195 {\"member_id\":13195394291058371180}";
+    assert_eq!(ports(text, 13195), "127.0.0.1:<port> {\"member_id\":13195394291058371180}");
 }
 
 /// 3.7 shows a watch's cancel reason too, and no events as null; 3.4 and 3.5 as ours does.
