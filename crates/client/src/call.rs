@@ -17,6 +17,7 @@ use crate::fault::{Fault, Verdict};
 use crate::members::Upkeep;
 use crate::observe::{Counter, Observer};
 use crate::random::Random;
+use crate::runtime;
 use crate::status::Traffic;
 
 /// etcd's answers have no size limit, so neither has what is accepted.
@@ -137,6 +138,7 @@ impl Core {
         F: Fn(Channel, Request<Q>) -> Fut,
         Fut: Future<Output = std::result::Result<Response<A>, Status>>,
     {
+        runtime::current()?;
         let deadline = patience.call.map(|timeout| Instant::now() + timeout);
         let mut attempt = Attempt::new(effect, patience.one_try, self.backoff.start());
         self.upkeep.begin();
@@ -216,6 +218,7 @@ impl Core {
 
     /// Whether an endpoint can be reached and the credentials are good.
     pub(crate) async fn check(&self) -> Result<()> {
+        runtime::current()?;
         let deadline = self.call_timeout.map(|timeout| Instant::now() + timeout);
         self.upkeep.begin();
         let checked = async {

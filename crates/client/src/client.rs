@@ -139,7 +139,7 @@ impl Client {
             HubState::Running(hub) => Ok(hub.clone()),
             HubState::Closed => Err(Error::new(ErrorKind::Closed)),
             HubState::NotStarted => {
-                let started = HubHandle::start(self.shared.core.clone());
+                let started = HubHandle::start(self.shared.core.clone())?;
                 *hub = HubState::Running(started.clone());
                 Ok(started)
             }

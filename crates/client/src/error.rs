@@ -53,6 +53,11 @@ pub enum ErrorKind {
     KeyNotFound,
     /// There is no such lease.
     LeaseNotFound,
+    /// A lock or a leadership is not held, or not any more: its lease has ended, or somebody has deleted its key.
+    LeaseLost,
+    /// What a transaction of [`Client::stm`](crate::Client::stm) had read was changed by others, each time that it
+    /// was tried. Nothing was written.
+    Conflict,
     /// More operations in one transaction than the server allows.
     TooManyOps,
     /// The request or the answer is larger than one side accepts.
@@ -142,7 +147,8 @@ impl Error {
 
     /// The same call may succeed later, with nothing changed by anybody.
     pub fn is_retryable(&self) -> bool {
-        matches!(self.0.kind, ErrorKind::Unavailable | ErrorKind::DeadlineExceeded | ErrorKind::Busy)
+        use ErrorKind as K;
+        matches!(self.0.kind, K::Unavailable | K::DeadlineExceeded | K::Busy | K::Conflict)
     }
 
     /// As [`is_retryable`](Self::is_retryable), or somebody may mend it while the client runs: a watch waits
@@ -261,6 +267,8 @@ impl fmt::Display for ErrorKind {
             ErrorKind::InvalidArgument => "invalid argument",
             ErrorKind::KeyNotFound => "key not found",
             ErrorKind::LeaseNotFound => "lease not found",
+            ErrorKind::LeaseLost => "not held any more",
+            ErrorKind::Conflict => "others changed what was read, again and again",
             ErrorKind::TooManyOps => "too many operations in one transaction",
             ErrorKind::TooLarge => "message too large",
             ErrorKind::NoSpace => "the store is out of space",

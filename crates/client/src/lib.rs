@@ -25,6 +25,8 @@
 //! - [`Lease`] keeps itself alive, and says no more of itself than is known.
 //! - [`Txn`] does several things at once; [`create`](Client::create), [`replace`](Client::replace) and
 //!   [`remove`](Client::remove) write only if the key is as it was read.
+//! - [`Lock`] and [`Election`] let one of many do something, and tell it when it must not go on. They share keys
+//!   with etcd's own clients.
 //! - [`Client::namespaced`] is a client of a part of the keys, [`Client::at`] one of a single member.
 //! - Nothing of the public interface is of the gRPC or HTTP library underneath.
 //!
@@ -41,24 +43,28 @@
 //! | `dangerous` | connections to servers that nobody has verified, for tests |
 //! | `raw` | the protocol's own messages, for tools |
 //!
-//! Locks and elections are not built yet.
+//! Calls are made within a tokio runtime, in which the client's own tasks then run. Without one they end with
+//! [`Closed`](ErrorKind::Closed).
 
 // What a program sees.
 mod builder;
 mod client;
 mod cluster;
 mod credentials;
+mod election;
 mod error;
 mod key_value;
 mod kv;
 mod lease;
 mod list;
 mod list_then_watch;
+mod lock;
 mod maintenance;
 mod members;
 mod namespace;
 mod observe;
 mod put_all;
+mod queue;
 mod range;
 mod reflector;
 mod status;
@@ -74,6 +80,7 @@ mod backoff;
 mod call;
 mod endpoint;
 mod random;
+mod runtime;
 // Public as the error of `raw` only.
 #[cfg_attr(not(feature = "raw"), allow(unreachable_pub, dead_code))]
 mod fault;
@@ -86,6 +93,7 @@ pub use builder::ClientBuilder;
 pub use client::Client;
 pub use cluster::{MemberAdd, MemberAdded, MemberId, MemberInfo, MemberList};
 pub use credentials::{Credentials, Secret, SecretFuture};
+pub use election::{Campaign, Election, Leadership, Observation, Observe};
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use error::{Error, ErrorKind, Result};
 pub use key_value::{KeyValue, LeaseId};
@@ -93,9 +101,11 @@ pub use kv::{Compact, Delete, Deleted, Get, Put, PutPrev, Written};
 pub use lease::{Granted, Lease, LeaseBuilder, LeaseChanges, LeaseGrant, LeaseInfo, LeaseLoss, LeaseState, TimeToLive};
 pub use list::{ListBuilder, Listing, Pages};
 pub use list_then_watch::ListThenWatch;
+pub use lock::{Lock, LockGuard};
 pub use maintenance::{Alarm, AlarmKind, HashKv, Member, MemberStatus, StoreSnapshot};
 pub use observe::{ClientEvent, Counter, Metrics};
 pub use put_all::PutAll;
+pub use queue::OwnershipLoss;
 pub use range::KeyRange;
 pub use reflector::{
     Change, Changes, Entry, Pair, ReflectBuilder, Reflector, ReflectorStatus, Snapshot, Subscription, SubscriptionItem,

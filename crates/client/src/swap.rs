@@ -5,15 +5,11 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 
 use bytes::Bytes;
-use stentor_proto::etcdserverpb::TxnRequest;
-use stentor_proto::etcdserverpb::kv_client::KvClient;
 
-use crate::call::{Answered, Effect, stub};
 use crate::client::Client;
-use crate::endpoint::Class;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fault::Fault;
-use crate::txn::{Compare, Nested, OpResult, PutOp, TxnOutcome, delete, get, key, put};
+use crate::txn::{Compare, Nested, OpResult, PutOp, Settled, Txn, delete, get, key, put};
 use crate::{KeyValue, LeaseId, Revision};
 
 /// What became of a conditional write.
@@ -143,7 +139,7 @@ impl ConditionalPut {
         let (key, value) = (request.key.clone(), request.value.clone());
         let body = Nested::default().when(self.guard).then(self.write).or_else(get(key));
         let unique = self.unique;
-        swap(&self.client, &body, self.retry, |now| match now {
+        swap(&self.client, body, self.retry, |now| match now {
             Some(now) if unique && *now.value() == value => Some(Swap::Done(now.mod_revision())),
             _ => None,
         })
@@ -167,7 +163,7 @@ impl ConditionalDelete {
         }
         let guard = key(self.key.clone()).mod_revision().eq(known);
         let body = Nested::default().when(guard).then(delete(self.key.clone())).or_else(get(self.key));
-        swap(&self.client, &body, self.retry, |now| match now {
+        swap(&self.client, body, self.retry, |now| match now {
             // The key lives on since before: no sending has deleted it, and none can any more.
             Some(now) if now.create_revision() <= known => Some(Swap::Lost(Some(now.clone()))),
             _ => None,
@@ -179,25 +175,23 @@ impl ConditionalDelete {
 /// Runs the transaction. `decide` tells, from the pair as it is now, what became of an earlier sending.
 async fn swap(
     client: &Client,
-    body: &Nested,
+    body: Nested,
     retry: bool,
     decide: impl FnOnce(&Option<KeyValue>) -> Option<Swap>,
 ) -> Result<Swap> {
-    let request: TxnRequest = body.to_wire(client.namespace())?;
-    let effect = if retry { Effect::Guarded } else { Effect::Once };
-    let send = |channel, request| async move { stub!(KvClient<_>, channel).txn(request).await };
-    let Answered { answer, connection, unsure } = client.core().answered(Class::Call, effect, request, send).await?;
-    let outcome = body.outcome(answer, client.namespace());
-    match outcome.map(|TxnOutcome { succeeded, revision, results }| (succeeded, revision, results.into_iter().next())) {
-        Some((true, revision, Some(_))) => Ok(Swap::Done(revision)),
-        Some((false, _, Some(OpResult::Get(now)))) if !unsure => Ok(Swap::Lost(now)),
-        Some((false, _, Some(OpResult::Get(now)))) => decide(&now).ok_or_else(|| {
+    let txn = Txn::of(client, body);
+    let Settled { outcome, unsure, endpoint } = if retry { txn.send_guarded().await? } else { txn.send_once().await? };
+    let (succeeded, revision) = (outcome.succeeded, outcome.revision);
+    match (succeeded, outcome.results.into_iter().next()) {
+        (true, Some(_)) => Ok(Swap::Done(revision)),
+        (false, Some(OpResult::Get(now))) if !unsure => Ok(Swap::Lost(now)),
+        (false, Some(OpResult::Get(now))) => decide(&now).ok_or_else(|| {
             let text = "the key is changed: by a sending without an answer, or by somebody else";
-            Error::with(ErrorKind::Ambiguous, text).at(&connection.endpoint)
+            Error::with(ErrorKind::Ambiguous, text).at(&endpoint)
         }),
         _ => {
             let fault = Fault::Protocol("the steps answered are not those of the transaction");
-            Err(Error::from_fault(&fault, true).at(&connection.endpoint))
+            Err(Error::from_fault(&fault, true).at(&endpoint))
         }
     }
 }

@@ -5,3 +5,4 @@ mod harness;
 mod kv;
 mod lease;
 mod maintenance;
+mod queue;

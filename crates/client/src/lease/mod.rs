@@ -2,6 +2,7 @@
 //! [`keeper`] drives it.
 
 mod calls;
+mod claims;
 mod keeper;
 mod renewal;
 
@@ -13,16 +14,17 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 pub use calls::{Granted, LeaseGrant, LeaseInfo, TimeToLive};
+pub(crate) use claims::{Claim, Claims};
 use futures_core::{FusedStream, Stream};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_stream::wrappers::WatchStream;
 
-use crate::LeaseId;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lease::keeper::{Ends, Keeper};
 use crate::lease::renewal::Standing;
+use crate::{LeaseId, runtime};
 
 /// A lease that keeps itself alive; see [`Client::lease`]. Clones are the same lease.
 ///
@@ -40,6 +42,7 @@ struct Inner {
     granted: Granted,
     client: Client,
     ends: Ends,
+    claims: Arc<Claims>,
 }
 
 /// What is known of a [`Lease`].
@@ -126,10 +129,11 @@ impl LeaseBuilder {
     }
 
     async fn start(self) -> Result<Lease> {
+        let runtime = runtime::current()?;
         let (granted, sent) = self.grant.grant().await?;
         let (keeper, ends) = Keeper::new(self.client.shared_core(), granted, sent);
-        tokio::spawn(keeper.run());
-        Ok(Lease(Arc::new(Inner { granted, client: self.client, ends })))
+        runtime.spawn(keeper.run());
+        Ok(Lease(Arc::new(Inner { granted, client: self.client, ends, claims: Arc::default() })))
     }
 }
 
@@ -142,6 +146,11 @@ impl Lease {
     /// What each renewal gives it.
     pub fn ttl(&self) -> Duration {
         self.0.granted.ttl
+    }
+
+    /// What it stands for in this program.
+    pub(crate) fn claims(&self) -> &Arc<Claims> {
+        &self.0.claims
     }
 
     /// What is known of it now.

@@ -36,9 +36,9 @@ pub use op::{DeleteOp, GetOp, ListOp, Op, PutOp, delete, get, list, put};
 pub(crate) use op::{ignore_lease, ignore_value};
 pub use outcome::{OpResult, TxnOutcome};
 
-use crate::call::{Effect, stub};
+use crate::call::{Answered, Effect, stub};
 use crate::client::Client;
-use crate::endpoint::Class;
+use crate::endpoint::{Class, Connection, Endpoint};
 use crate::error::{Error, Result};
 use crate::fault::Fault;
 use crate::namespace::Namespace;
@@ -177,16 +177,50 @@ impl Nested {
     }
 }
 
+/// The answer to a transaction that may have been sent several times.
+pub(crate) struct Settled {
+    pub(crate) outcome: TxnOutcome,
+    /// An earlier sending may have taken effect.
+    pub(crate) unsure: bool,
+    /// Who answered.
+    pub(crate) endpoint: Endpoint,
+}
+
 impl Txn {
+    /// These conditions and steps, by this client.
+    pub(crate) fn of(client: &Client, body: Nested) -> Txn {
+        Txn { client: client.clone(), body }
+    }
+
     async fn send(self) -> Result<TxnOutcome> {
+        Ok(self.send_once().await?.outcome)
+    }
+
+    /// Sends it again only if it surely did not happen, or changes nothing.
+    pub(crate) async fn send_once(self) -> Result<Settled> {
+        let effect = self.body.effect();
+        self.send_as(effect).await
+    }
+
+    /// Sends it again when no answer came, also if it writes: its conditions let at most one of the sendings
+    /// take effect.
+    pub(crate) async fn send_guarded(self) -> Result<Settled> {
+        self.send_as(Effect::Guarded).await
+    }
+
+    async fn send_as(self, effect: Effect) -> Result<Settled> {
         let namespace = self.client.namespace();
-        let (request, effect) = (self.body.to_wire(namespace)?, self.body.effect());
+        let request = self.body.to_wire(namespace)?;
         let send = |channel, request| async move { stub!(KvClient<_>, channel).txn(request).await };
-        let (answer, connection) = self.client.core().call(Class::Call, effect, request, send).await?;
-        self.body.outcome(answer, namespace).ok_or_else(|| {
-            let fault = Fault::Protocol("the steps answered are not those of the transaction");
-            Error::from_fault(&fault, effect == Effect::Once).at(&connection.endpoint)
-        })
+        let answered = self.client.core().answered(Class::Call, effect, request, send).await?;
+        let Answered { answer, connection: Connection { endpoint, .. }, unsure } = answered;
+        match self.body.outcome(answer, namespace) {
+            Some(outcome) => Ok(Settled { outcome, unsure, endpoint }),
+            None => {
+                let fault = Fault::Protocol("the steps answered are not those of the transaction");
+                Err(Error::from_fault(&fault, effect != Effect::Repeatable).at(&endpoint))
+            }
+        }
     }
 }
 

@@ -2,10 +2,11 @@ use std::fmt;
 
 use bytes::Bytes;
 use stentor_proto::KeyRange as Interval;
+use stentor_proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use stentor_proto::etcdserverpb::request_op::Request;
 use stentor_proto::etcdserverpb::{DeleteRangeRequest, PutRequest, RangeRequest, RequestOp};
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::namespace::Namespace;
 use crate::txn::Nested;
 use crate::{KeyRange, LeaseId, Revision};
@@ -93,6 +94,30 @@ impl ListOp {
         self.options.keys_only = true;
         self
     }
+
+    /// Only keys that were created before this revision.
+    pub fn created_before(mut self, revision: Revision) -> Self {
+        // Zero would mean no bound to the server; no key is created at a revision below it.
+        self.options.max_create_revision = revision.get().saturating_sub(1).max(1);
+        self
+    }
+
+    /// In the order in which the keys were created instead of their own; a [`limit`](Self::limit) then keeps
+    /// the oldest. Not for a [segment](KeyRange::segment), which is two ranges.
+    pub fn oldest_first(self) -> Self {
+        self.by_creation(SortOrder::Ascend)
+    }
+
+    /// As [`oldest_first`](Self::oldest_first), the other way round: a limit keeps the newest.
+    pub fn newest_first(self) -> Self {
+        self.by_creation(SortOrder::Descend)
+    }
+
+    fn by_creation(mut self, order: SortOrder) -> Self {
+        self.options.sort_order = order as i32;
+        self.options.sort_target = SortTarget::Create as i32;
+        self
+    }
 }
 
 impl PutOp {
@@ -167,7 +192,12 @@ impl Op {
                 add(Request::RequestRange(RangeRequest { key: namespace.key(request.key.clone())?, ..request.clone() }))
             }
             Kind::List(list) => {
-                for part in list.range.parts() {
+                let parts = list.range.parts();
+                if parts.len() > 1 && list.options.sort_order != SortOrder::None as i32 {
+                    let text = "a segment is two ranges: each would be in an order of its own";
+                    return Err(Error::with(ErrorKind::InvalidArgument, text));
+                }
+                for part in parts {
                     add(Request::RequestRange(list.part(&part, namespace)?));
                 }
             }

@@ -16,7 +16,6 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
-use crate::Revision;
 use crate::call::{Core, Effect, stub};
 use crate::endpoint::{Class, Connection, Route};
 use crate::error::{Error, ErrorKind, Result};
@@ -27,6 +26,7 @@ use crate::random::Random;
 use crate::watch::balance::Balance;
 use crate::watch::resume::{Action, Counters, Lane, LaneOptions, ServerVersion, Watcher, WatcherId};
 use crate::watch::stream::{self, Opened};
+use crate::{Revision, runtime};
 
 /// Watchers on one stream, at most: they share what a server gives a stream, and its silence.
 const WATCHERS_PER_LANE: usize = 256;
@@ -114,8 +114,9 @@ struct Hub {
 }
 
 impl HubHandle {
-    /// Starts the hub on the runtime of the caller.
-    pub(crate) fn start(core: Arc<Core>) -> HubHandle {
+    /// Starts the hub on the runtime of the caller, which has to be in one.
+    pub(crate) fn start(core: Arc<Core>) -> Result<HubHandle> {
+        let runtime = runtime::current()?;
         let (commands, received) = mpsc::unbounded_channel();
         let (reporter, reports) = mpsc::channel(REPORTS);
         let options = LaneOptions {
@@ -141,8 +142,8 @@ impl HubHandle {
             newest_token: 0,
             tasks: JoinSet::new(),
         };
-        tokio::spawn(hub.run());
-        HubHandle { commands, ids: Arc::default() }
+        runtime.spawn(hub.run());
+        Ok(HubHandle { commands, ids: Arc::default() })
     }
 
     /// Hands a watcher over. It ends as closed if the hub is gone.
