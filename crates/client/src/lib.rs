@@ -25,6 +25,7 @@
 //! - [`Lease`] keeps itself alive, and says no more of itself than is known.
 //! - [`Txn`] does several things at once; [`create`](Client::create), [`replace`](Client::replace) and
 //!   [`remove`](Client::remove) write only if the key is as it was read.
+//! - [`Client::stm`] runs code that reads and writes as if it were alone, and commits it if it was.
 //! - [`Lock`] and [`Election`] let one of many do something, and tell it when it must not go on. They share keys
 //!   with etcd's own clients.
 //! - [`Client::namespaced`] is a client of a part of the keys, [`Client::at`] one of a single member.
@@ -68,6 +69,7 @@ mod queue;
 mod range;
 mod reflector;
 mod status;
+mod stm;
 mod swap;
 #[cfg(feature = "tls")]
 mod tls;
@@ -113,6 +115,7 @@ pub use reflector::{
 };
 pub use status::{EndpointStatus, Status};
 pub use stentor_proto::Revision;
+pub use stm::{Committed, Isolation, Stm, Transaction};
 pub use swap::{ConditionalDelete, ConditionalPut, Swap};
 #[cfg(feature = "tls")]
 pub use tls::Tls;

@@ -6,3 +6,4 @@ mod kv;
 mod lease;
 mod maintenance;
 mod queue;
+mod stm;

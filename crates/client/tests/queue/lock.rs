@@ -148,6 +148,18 @@ async fn who_gives_up_waiting_leaves_the_queue() {
     assert!(waiting.is_err());
     queued(&rig, "/l/", 1).await;
 
+    // Who waited behind it waits for the next before it.
+    let waiting = tokio::spawn(client.lock("/l").lease(&lease).into_future());
+    queued(&rig, "/l/", 2).await;
+    let behind = tokio::spawn(rig.other_wire().client().lock("/l").into_future());
+    queued(&rig, "/l/", 3).await;
+    waiting.abort();
+    queued(&rig, "/l/", 2).await;
+    tokio::time::sleep(TTL).await;
+    assert!(!behind.is_finished());
+    behind.abort();
+    queued(&rig, "/l/", 1).await;
+
     // Also if its place was taken without its knowing.
     let before = rig.revision();
     rig.wire.set_deaf(true);
