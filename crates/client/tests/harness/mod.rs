@@ -1,92 +1,68 @@
-//! A member in this process and on this thread, and clients that reach it over pipes: memory engine, tokio's
-//! clock (paused by the tests), counted-up randomness. The pipes can be cut, and answers on them lost.
+//! Members in this process and on this thread, and clients that reach them over pipes: memory engine, tokio's
+//! clock (paused by the tests), counted-up randomness. The pipes can be cut, and what is on them lost.
 
-use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+mod door;
+mod wire;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stentor_client::{Client, ClientBuilder, Endpoint, ErrorKind, Result};
+use stentor_client::{Client, ClientBuilder, ErrorKind, KeyRange, Result, Revision};
 use stentor_mvcc::engine::memory::{Disk, MemoryEngine};
 use stentor_server::config::{self, Command, Config};
 use stentor_server::environment::{Environment, Workers};
 use stentor_server::member::Member;
 use stentor_server::metrics::Metrics;
-use stentor_server::net::{Listener, Server};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadHalf, WriteHalf};
-use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-/// For what is decided by nothing but timers.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) use door::{Accept, Bytes, Door};
+pub(crate) use wire::{Wire, over};
 
-/// Bytes that a connection holds on their way.
-const PIPE_BYTES: usize = 64 << 10;
-
-/// A listener whose connections are pipes.
-struct Pipes {
-    accepted: mpsc::UnboundedReceiver<DuplexStream>,
-}
-
-impl Listener for Pipes {
-    type Io = DuplexStream;
-
-    async fn accept(&mut self) -> io::Result<(DuplexStream, SocketAddr)> {
-        match self.accepted.recv().await {
-            Some(pipe) => Ok((pipe, self.local_addr())),
-            None => std::future::pending().await,
-        }
-    }
-
-    fn local_addr(&self) -> SocketAddr {
-        ([127, 0, 0, 1], 1).into()
-    }
-}
+/// For what a clock that is paused decides by timers alone.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A member that is served.
 pub(crate) struct Rig {
     pub(crate) member: Member,
-    // Stops when it is dropped.
-    _server: Server,
-    connect: mpsc::UnboundedSender<DuplexStream>,
+    config: Config,
+    metrics: Metrics,
+    stop: CancellationToken,
+    door: Door,
     /// The way of clients that name no other.
     pub(crate) wire: Wire,
-}
-
-/// The way of some clients to the member. Clones are the same way.
-#[derive(Clone)]
-pub(crate) struct Wire(Arc<Shared>);
-
-struct Shared {
-    connect: mpsc::UnboundedSender<DuplexStream>,
-    /// What the member sends is lost.
-    deaf: AtomicBool,
-    /// What the clients send is lost.
-    mute: AtomicBool,
-    /// No connection can be made.
-    down: AtomicBool,
-    cuts: watch::Sender<u64>,
-    dials: AtomicU64,
+    /// Further doors, by their addresses.
+    doors: Arc<Mutex<HashMap<String, Door>>>,
+    /// A client past the wire.
+    hand: Client,
 }
 
 impl Rig {
     pub(crate) async fn start() -> Rig {
-        Rig::with_flags(&[]).await
+        Rig::build(&[], 0).await
     }
 
     /// With further flags of the command line.
     pub(crate) async fn with_flags(flags: &[&str]) -> Rig {
+        Rig::build(flags, 0).await
+    }
+
+    /// Members of different numbers are of different clusters.
+    pub(crate) async fn of_cluster(number: u64) -> Rig {
+        Rig::build(&[], number).await
+    }
+
+    async fn build(flags: &[&str], number: u64) -> Rig {
         let config = config(flags);
         let metrics = Metrics::new(config.metrics);
         let stop = CancellationToken::new();
         let engine = Arc::new(MemoryEngine::open(&Disk::new()).unwrap());
-        let member = Member::start(engine, &config, environment(), metrics.clone(), &stop).unwrap();
-        let server = Server::new(&config, metrics, stop);
-        let (connect, accepted) = mpsc::unbounded_channel();
-        server.serve(Pipes { accepted }, member.app());
+        let member = Member::start(engine, &config, environment(number), metrics.clone(), &stop).unwrap();
+        let door = Door::open(&config, &metrics, &stop, member.app(), door::as_it_is());
         member.set_serving(true).await;
-        Rig { member, _server: server, wire: Wire::new(connect.clone()), connect }
+        let (wire, hand) = (Wire::to(&door), Wire::to(&door).client());
+        Rig { member, config, metrics, stop, door, wire, doors: Arc::default(), hand }
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -100,101 +76,78 @@ impl Rig {
 
     /// Another way to the member.
     pub(crate) fn other_wire(&self) -> Wire {
-        Wire::new(self.connect.clone())
+        Wire::to(&self.door)
+    }
+
+    pub(crate) fn door(&self) -> &Door {
+        &self.door
     }
 
     /// The newest revision, by no call.
     pub(crate) fn revision(&self) -> i64 {
         self.member.node.store.view().revision().get()
     }
-}
 
-impl Wire {
-    fn new(connect: mpsc::UnboundedSender<DuplexStream>) -> Wire {
-        let [deaf, mute, down] = [false; 3].map(AtomicBool::new);
-        Wire(Arc::new(Shared { connect, deaf, mute, down, cuts: watch::Sender::new(0), dials: AtomicU64::new(0) }))
+    // By a client of the member's own, whose way is always whole.
+
+    pub(crate) async fn put(&self, key: &str, value: &str) -> Revision {
+        self.hand.put(key.to_owned(), value.to_owned()).await.unwrap()
     }
 
-    pub(crate) fn client(&self) -> Client {
-        self.builder().build().unwrap()
+    pub(crate) async fn delete(&self, key: &str) -> Revision {
+        self.hand.delete(KeyRange::key(key.to_owned())).await.unwrap().revision
     }
 
-    pub(crate) fn builder(&self) -> ClientBuilder {
-        over([self.clone()])
+    pub(crate) async fn compact(&self, revision: Revision) {
+        self.hand.compact(revision).physical().await.unwrap();
     }
 
-    /// Whether what the member sends is lost.
-    pub(crate) fn set_deaf(&self, deaf: bool) {
-        self.0.deaf.store(deaf, Ordering::Relaxed);
+    // Under several addresses, each of which can be shut and opened again.
+
+    /// Serves under an address, `host:port`.
+    pub(crate) fn open(&self, address: &str) {
+        self.open_by(address, door::as_it_is());
     }
 
-    /// Whether what the clients send is lost.
-    pub(crate) fn set_mute(&self, mute: bool) {
-        self.0.mute.store(mute, Ordering::Relaxed);
+    /// Serves under an address what `accept` makes of its connections.
+    pub(crate) fn open_by(&self, address: &str, accept: Accept) {
+        let door = Door::open(&self.config, &self.metrics, &self.stop, self.member.app(), accept);
+        self.doors.lock().unwrap().insert(address.to_owned(), door);
     }
 
-    /// Whether connecting fails.
-    pub(crate) fn set_down(&self, down: bool) {
-        self.0.down.store(down, Ordering::Relaxed);
+    /// Ends what goes on under an address; connecting to it is refused.
+    pub(crate) async fn shut(&self, address: &str) {
+        let door = self.doors.lock().unwrap().remove(address).expect("it is open");
+        door.shut().await;
     }
 
-    /// Breaks every connection.
-    pub(crate) fn cut(&self) {
-        self.0.cuts.send_modify(|cuts| *cuts += 1);
-    }
-
-    /// Connections made so far.
-    pub(crate) fn dials(&self) -> u64 {
-        self.0.dials.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn dial(&self) -> io::Result<DuplexStream> {
-        if self.0.down.load(Ordering::Relaxed) {
-            return Err(io::ErrorKind::ConnectionRefused.into());
-        }
-        self.0.dials.fetch_add(1, Ordering::Relaxed);
-        let (client, near) = tokio::io::duplex(PIPE_BYTES);
-        let (far, server) = tokio::io::duplex(PIPE_BYTES);
-        // A listener that is gone drops the pipe, and the client meets its end.
-        let _ = self.0.connect.send(server);
-        tokio::spawn(carry(near, far, self.clone()));
-        Ok(client)
+    /// A client that reaches the member by its addresses.
+    pub(crate) fn by_address(&self, endpoints: &[&str]) -> ClientBuilder {
+        let doors = self.doors.clone();
+        Client::builder(endpoints).seed(1).connector(move |endpoint| {
+            let pipe = match doors.lock().unwrap().get(endpoint.authority()) {
+                Some(door) => door.enter(),
+                None => Err(std::io::ErrorKind::ConnectionRefused.into()),
+            };
+            async { pipe }
+        })
     }
 }
 
-/// A client for whom each of the ways is a member.
-pub(crate) fn over<const N: usize>(wires: [Wire; N]) -> ClientBuilder {
-    let endpoints = (0..N).map(|n| format!("pipe:{}", n + 1));
-    Client::builder(endpoints).seed(1).connector(move |endpoint: Endpoint| {
-        let n: usize = endpoint.authority().trim_start_matches("pipe:").parse().unwrap();
-        let dialled = wires[n - 1].dial();
-        async { dialled }
-    })
-}
-
-/// Carries bytes both ways until one side ends, or the wire is cut.
-async fn carry(near: DuplexStream, far: DuplexStream, wire: Wire) {
-    let mut cuts = wire.0.cuts.subscribe();
-    let (from_client, to_client) = tokio::io::split(near);
-    let (from_server, to_server) = tokio::io::split(far);
-    tokio::select! {
-        _ = copy(from_client, to_server, &wire.0.mute) => {}
-        _ = copy(from_server, to_client, &wire.0.deaf) => {}
-        _ = cuts.changed() => {}
-    }
-}
-
-async fn copy(mut from: ReadHalf<DuplexStream>, mut to: WriteHalf<DuplexStream>, lost: &AtomicBool) -> io::Result<()> {
-    let mut buffer = vec![0; PIPE_BYTES];
-    loop {
-        let read = from.read(&mut buffer).await?;
-        if read == 0 {
-            return Ok(());
-        }
-        if !lost.load(Ordering::Relaxed) {
-            to.write_all(&buffer[..read]).await?;
-        }
-    }
+/// A server that answers every call like this, and counts them.
+pub(crate) fn that_refuses(code: &'static str, message: &'static str) -> (Door, Arc<AtomicU64>) {
+    let config = config(&[]);
+    let headers = [("content-type", "application/grpc"), ("grpc-status", code), ("grpc-message", message)];
+    let calls = Arc::new(AtomicU64::new(0));
+    let counted = calls.clone();
+    let answer = move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        std::future::ready(headers)
+    };
+    let router = axum::Router::new().route("/{*call}", axum::routing::any(answer));
+    let app = stentor_server::net::App::grpc_only(tonic::service::Routes::from(router));
+    let door = Door::open(&config, &Metrics::new(config.metrics), &CancellationToken::new(), app, door::as_it_is());
+    (door, calls)
 }
 
 fn config(flags: &[&str]) -> Config {
@@ -205,9 +158,9 @@ fn config(flags: &[&str]) -> Config {
 }
 
 /// Nothing of it differs from run to run.
-fn environment() -> Environment {
+fn environment(number: u64) -> Environment {
     let begun = tokio::time::Instant::now();
-    let drawn = AtomicU64::new(0);
+    let drawn = AtomicU64::new(number << 32);
     Environment {
         wall_unix_ms: Arc::new(move || 1_700_000_000_000 + begun.elapsed().as_millis() as u64),
         // An odd factor spreads the count over all bits.
@@ -234,6 +187,18 @@ pub(crate) fn until(mut condition: impl FnMut() -> bool) -> impl Future<Output =
             assert!(tokio::time::Instant::now() < due, "waited in vain at {caller}");
             // A pause, since a paused clock moves on only when nothing is left to do.
             tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+/// What comes within [`PATIENCE`].
+#[track_caller]
+pub(crate) fn soon<T>(future: impl Future<Output = T>) -> impl Future<Output = T> {
+    let caller = std::panic::Location::caller();
+    async move {
+        match tokio::time::timeout(PATIENCE, future).await {
+            Ok(done) => done,
+            Err(_) => panic!("waited in vain at {caller}"),
         }
     }
 }

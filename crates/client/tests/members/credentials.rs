@@ -8,7 +8,7 @@ use stentor_client::{Client, Credentials, ErrorKind, Secret, SecretFuture};
 use stentor_proto::EtcdError;
 use stentor_proto::etcdserverpb::{AuthenticateRequest, AuthenticateResponse};
 
-use crate::scripted::{self, Answer, Asked};
+use crate::members::scripted::{self, Answer, Asked};
 
 /// A server with one password and one token that is good now.
 #[derive(Default)]

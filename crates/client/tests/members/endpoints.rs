@@ -33,12 +33,12 @@ impl Told {
 
 /// A member under `a:1` and `b:1`, of which the first alone is given to the client.
 async fn scene(flags: &[&str]) -> (Rig, Client, Told) {
-    let rig = Rig::start(flags).await;
+    let rig = Rig::with_flags(flags).await;
     rig.open("a:1");
     rig.open("b:1");
     let told = Told::default();
     let events = told.events.clone();
-    let client = rig.client(&["a:1"]).metrics(told.clone());
+    let client = rig.by_address(&["a:1"]).metrics(told.clone());
     let client = client.on_event(move |event| events.lock().unwrap().push(event.clone())).build().unwrap();
     (rig, client, told)
 }
@@ -65,7 +65,7 @@ async fn calls_and_watches_move_to_the_endpoints_that_are_set() {
     assert_eq!(next(&mut events).await, "1");
     assert_eq!(streams(&client), [("a:1".to_owned(), 1)]);
     client.set_endpoints(["b:1"]).unwrap();
-    until("the stream has moved", || streams(&client) == [("b:1".to_owned(), 1)]).await;
+    until(|| streams(&client) == [("b:1".to_owned(), 1)]).await;
     rig.shut("a:1").await;
     client.put("k", "2").await.unwrap();
     assert_eq!(next(&mut events).await, "2");
@@ -93,13 +93,13 @@ async fn the_cluster_names_its_endpoints() {
 
 #[tokio::test(start_paused = true)]
 async fn endpoints_are_synced_at_an_interval_from_the_first_call_on() {
-    let rig = Rig::start(&["--advertise-client-urls=http://b:1"]).await;
+    let rig = Rig::with_flags(&["--advertise-client-urls=http://b:1"]).await;
     rig.open("a:1");
     rig.open("b:1");
-    let client = rig.client(&["a:1"]).sync_endpoints_every(Duration::from_secs(10)).build().unwrap();
+    let client = rig.by_address(&["a:1"]).sync_endpoints_every(Duration::from_secs(10)).build().unwrap();
     client.get("k").await.unwrap();
     assert_eq!(names(&client), ["a:1"]);
-    until("the endpoints are synced", || names(&client) == ["http://b:1"]).await;
+    until(|| names(&client) == ["http://b:1"]).await;
     rig.shut("a:1").await;
     client.get("k").await.unwrap();
 }
@@ -112,13 +112,13 @@ async fn an_outage_is_seen_in_status_events_and_counters() {
     assert_eq!((well.watch_streams, well.watchers), (1, 1));
     assert!(well.endpoints.iter().all(|e| e.trouble.is_none() && e.last_error.is_none()));
     rig.shut("a:1").await;
-    until("the trouble is noticed", || client.status().endpoints[0].trouble.is_some()).await;
+    until(|| client.status().endpoints[0].trouble.is_some()).await;
     assert_eq!(client.status().watch_streams, 0);
     tokio::time::advance(Duration::from_secs(1)).await;
     let (reason, since) = client.status().endpoints[0].trouble.clone().unwrap();
     assert!(since >= Duration::from_secs(1) && !reason.is_empty(), "{reason} {since:?}");
     rig.open("a:1");
-    until("the stream is open again", || client.status().watch_streams == 1).await;
+    until(|| client.status().watch_streams == 1).await;
     client.put("k", "1").await.unwrap();
     assert_eq!(next(&mut events).await, "1");
     let again = client.status().endpoints.remove(0);
@@ -136,15 +136,15 @@ async fn an_outage_is_seen_in_status_events_and_counters() {
     assert_eq!(told.count(Counter::Resumes), 1);
     assert!(told.count(Counter::Calls) > 0 && told.count(Counter::Reconnects) > 0);
     drop(events);
-    until("the watch is gone", || client.status().watchers == 0).await;
+    until(|| client.status().watchers == 0).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn streams_go_back_to_an_endpoint_that_returned_and_nothing_is_missed() {
     const WATCHES: usize = 300; // More than one stream takes.
-    let rig = Rig::start(&[]).await;
+    let rig = Rig::start().await;
     rig.open("a:1");
-    let client = rig.client(&["a:1", "b:1"]).rebalance(Duration::from_secs(10)).build().unwrap();
+    let client = rig.by_address(&["a:1", "b:1"]).rebalance(Duration::from_secs(10)).build().unwrap();
     let mut watches = Vec::new();
     for _ in 0..WATCHES {
         watches.push(client.watch(KeyRange::key("k")).await.unwrap().into_events());

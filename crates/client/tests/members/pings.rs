@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::time::Instant;
 
 use crate::harness::until;
-use crate::scripted;
+use crate::members::scripted;
 
 const PREFACE: usize = 24;
 const PING: u8 = 6;
@@ -71,7 +71,7 @@ async fn a_server_that_wants_fewer_pings_gets_half_of_them() {
         let pings = pings.lock().unwrap();
         pings.iter().filter_map(|pings| Some((*pings.get(1)? - *pings.first()?).as_secs())).collect()
     };
-    until("two connections were pinged", || gaps().len() >= 2).await;
+    until(|| gaps().len() >= 2).await;
     call.abort();
     assert_eq!(gaps()[..2], [10, 20]);
 }

@@ -111,7 +111,7 @@ struct Scene {
 
 impl Scene {
     async fn new(clients: Option<&Authority>) -> Scene {
-        let scene = Scene { rig: Rig::start(&[]).await, authority: Authority::new(), shown: Shown::default() };
+        let scene = Scene { rig: Rig::start().await, authority: Authority::new(), shown: Shown::default() };
         scene.rig.open_by("a:1", acceptor(&scene.authority.server("a"), clients, &scene.shown));
         scene
     }
@@ -121,12 +121,12 @@ impl Scene {
     }
 
     async fn connect(&self, tls: Tls) -> stentor_client::Result<Client> {
-        self.rig.client(&["https://a:1"]).tls(tls).connect().await
+        self.rig.by_address(&["https://a:1"]).tls(tls).connect().await
     }
 
     /// Whether a client with these settings can be served, by a call.
     async fn call(&self, tls: Tls) -> stentor_client::Result<()> {
-        self.rig.client(&["a:1"]).tls(tls).build()?.get("k").await.map(|_| ())
+        self.rig.by_address(&["a:1"]).tls(tls).build()?.get("k").await.map(|_| ())
     }
 }
 
@@ -150,7 +150,7 @@ async fn a_server_of_another_authority_is_refused_and_so_is_one_with_another_nam
     assert_eq!(*error.kind(), ErrorKind::Tls, "{error}");
     // The address is another than the name in the certificate.
     scene.rig.open_by("10.0.0.1:1", acceptor(&scene.authority.server("a"), None, &scene.shown));
-    let by_address = || scene.rig.client(&["https://10.0.0.1:1"]);
+    let by_address = || scene.rig.by_address(&["https://10.0.0.1:1"]);
     let error = by_address().tls(scene.trust()).connect().await.unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::Tls, "{error}");
     by_address().tls(scene.trust().server_name("a")).connect().await.unwrap();

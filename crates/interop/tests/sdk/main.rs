@@ -3,6 +3,7 @@
 
 mod breaks;
 mod ends;
+mod locks;
 mod rig;
 mod task_agent;
 mod thousands;

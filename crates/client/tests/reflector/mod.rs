@@ -1,15 +1,10 @@
 //! Lists followed by watches, and copies, against a server in this process.
 
-// Helpers and examples are not test functions, for which clippy.toml allows this.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod reflector_harness;
-
 #[allow(dead_code)]
-#[path = "../examples/config_reload.rs"]
+#[path = "../../examples/config_reload.rs"]
 mod config_reload;
 #[allow(dead_code)]
-#[path = "../examples/service_discovery.rs"]
+#[path = "../../examples/service_discovery.rs"]
 mod service_discovery;
 
 use std::collections::BTreeMap;
@@ -19,11 +14,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use reflector_harness::{Member, Network, soon, until};
 use stentor_client::{
     Change, Changes, ErrorKind, EventKind, KeyRange, KeyValue, Reflector, Revision, Snapshot, Subscription,
     SubscriptionItem,
 };
+
+use crate::harness::{Rig, Wire, soon, that_refuses, until};
 
 fn text(pair: &KeyValue) -> (String, String) {
     (pair.key_str().unwrap().to_owned(), pair.value_str().unwrap().to_owned())
@@ -72,8 +68,8 @@ fn apply(has: &mut BTreeMap<String, String>, changes: &Changes) {
 
 #[tokio::test(start_paused = true)]
 async fn a_watch_after_a_list_has_all_that_comes_and_nothing_that_was() {
-    let member = Member::start(1).await;
-    let client = Network::to(&member).client();
+    let member = Rig::of_cluster(1).await;
+    let client = member.other_wire().client();
     for n in 0..25 {
         member.put(&format!("/a/{n:02}"), "1").await;
     }
@@ -104,8 +100,8 @@ async fn watch_events(watch: &mut stentor_client::Watch, count: usize) -> Vec<st
 
 #[tokio::test(start_paused = true)]
 async fn a_copy_answers_as_the_store_does() {
-    let member = Member::start(1).await;
-    let client = Network::to(&member).client();
+    let member = Rig::of_cluster(1).await;
+    let client = member.other_wire().client();
     for key in ["/a", "/a/1", "/a/2", "/a-b"] {
         member.put(key, "1").await;
     }
@@ -139,8 +135,8 @@ async fn a_copy_answers_as_the_store_does() {
 /// Cut off, with the history gone when it is back: the list is read again, and only what differs is told.
 #[tokio::test(start_paused = true)]
 async fn compaction_while_cut_off_is_made_up_for_by_difference() {
-    let member = Member::start(1).await;
-    let network = Network::to(&member);
+    let member = Rig::of_cluster(1).await;
+    let network = member.other_wire();
     for key in ["a", "b", "c", "d", "e"] {
         member.put(key, "1").await;
     }
@@ -150,7 +146,7 @@ async fn compaction_while_cut_off_is_made_up_for_by_difference() {
     let (snapshot, mut changes) = copy.subscribe();
     let before = copy.revision();
 
-    network.cut();
+    network.sever();
     until(|| copy.status().out_of_sync.is_some()).await;
     member.delete("c").await;
     member.put("b", "2").await;
@@ -161,7 +157,7 @@ async fn compaction_while_cut_off_is_made_up_for_by_difference() {
     let newest = member.delete("e").await;
     member.compact(newest).await;
     assert_eq!((copy.len(), copy.revision()), (5, before));
-    network.join(&member);
+    network.join(member.door());
 
     let difference = next_changes(&mut changes).await;
     assert_eq!(shape(&difference), ["-c", "-e", "~b", "+bb"]);
@@ -185,16 +181,16 @@ async fn compaction_while_cut_off_is_made_up_for_by_difference() {
 /// Without compaction nothing is read again.
 #[tokio::test(start_paused = true)]
 async fn a_break_alone_needs_no_list() {
-    let member = Member::start(1).await;
-    let network = Network::to(&member);
+    let member = Rig::of_cluster(1).await;
+    let network = member.other_wire();
     let copy = network.client().reflect(KeyRange::all()).start();
     soon(copy.ready()).await.unwrap();
     let (_, mut changes) = copy.subscribe();
     for round in 0..3 {
-        network.cut();
+        network.sever();
         until(|| copy.status().out_of_sync.is_some()).await;
         let written = member.put("a", &round.to_string()).await;
-        network.join(&member);
+        network.join(member.door());
         let next = next_changes(&mut changes).await;
         assert_eq!((next.revision(), next.is_difference()), (written, false));
     }
@@ -203,8 +199,8 @@ async fn a_break_alone_needs_no_list() {
 
 #[tokio::test(start_paused = true)]
 async fn another_store_behind_the_address_is_copied_by_difference() {
-    let (old, new) = (Member::start(1).await, Member::start(2).await);
-    let network = Network::to(&old);
+    let (old, new) = (Rig::of_cluster(1).await, Rig::of_cluster(2).await);
+    let network = old.other_wire();
     for n in 0..10 {
         old.put("gone", &n.to_string()).await;
     }
@@ -214,8 +210,8 @@ async fn another_store_behind_the_address_is_copied_by_difference() {
     let copy = network.client().reflect(KeyRange::all()).start();
     soon(copy.ready()).await.unwrap();
     let (_, mut changes) = copy.subscribe();
-    network.cut();
-    network.join(&new);
+    network.sever();
+    network.join(new.door());
     let difference = next_changes(&mut changes).await;
     assert_eq!(shape(&difference), ["-gone", "+new", "~other"]);
     assert_eq!((difference.revision(), copy.revision()), (newest, newest));
@@ -229,8 +225,8 @@ async fn another_store_behind_the_address_is_copied_by_difference() {
 
 #[tokio::test(start_paused = true)]
 async fn a_late_subscriber_has_what_there_was_and_all_that_comes() {
-    let member = Member::start(1).await;
-    let copy = Network::to(&member).client().reflect(KeyRange::all()).start();
+    let member = Rig::of_cluster(1).await;
+    let copy = member.other_wire().client().reflect(KeyRange::all()).start();
     // One from before there was anything to see.
     let (snapshot, early) = copy.subscribe();
     assert!(snapshot.is_empty() && snapshot.revision() == Revision::ZERO);
@@ -255,9 +251,9 @@ async fn a_late_subscriber_has_what_there_was_and_all_that_comes() {
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_subscriber_gets_the_difference_and_stalls_nobody() {
-    let member = Member::start(1).await;
+    let member = Rig::of_cluster(1).await;
     member.put("old", "1").await;
-    let copy = Network::to(&member).client().reflect(KeyRange::all()).subscriber_changes(4).start();
+    let copy = member.other_wire().client().reflect(KeyRange::all()).subscriber_changes(4).start();
     soon(copy.ready()).await.unwrap();
     let (snapshot, mut slow) = copy.subscribe();
     let (_, mut quick) = copy.subscribe();
@@ -297,8 +293,8 @@ async fn whatever_happens_the_copy_ends_up_as_the_store() {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (random >> 33) % bound
         };
-        let member = Member::start(1).await;
-        let network = Network::to(&member);
+        let member = Rig::of_cluster(1).await;
+        let network = member.other_wire();
         let copy = network.client().reflect(KeyRange::all()).page_entries(3).subscriber_changes(5).start();
         let mut subscribers: Vec<(BTreeMap<String, String>, Subscription)> = Vec::new();
         let mut newest = member.put("first", "").await;
@@ -315,16 +311,16 @@ async fn whatever_happens_the_copy_ends_up_as_the_store() {
                     }
                 }
                 14 => {
-                    network.cut();
+                    network.sever();
                     breaks += 1;
                 }
-                15..17 => network.join(&member),
+                15..17 => network.join(member.door()),
                 17 if subscribers.len() < 4 => {
                     let (snapshot, changes) = copy.subscribe();
                     subscribers.push((contents(&snapshot), changes));
                 }
                 _ if below(2) == 0 => {
-                    network.join(&member);
+                    network.join(member.door());
                     soon(copy.wait_for(newest)).await.unwrap();
                 }
                 _ => {
@@ -334,9 +330,9 @@ async fn whatever_happens_the_copy_ends_up_as_the_store() {
                 }
             }
         }
-        network.join(&member);
+        network.join(member.door());
         soon(copy.wait_for(newest)).await.unwrap();
-        let list = Network::to(&member).client().list(KeyRange::all()).await.unwrap();
+        let list = member.other_wire().client().list(KeyRange::all()).await.unwrap();
         let now: BTreeMap<_, _> = list.into_iter().map(|pair| text(&pair)).collect();
         assert_eq!(contents(&copy.snapshot()), now, "seed {seed}");
         for (mut has, mut changes) in subscribers {
@@ -362,8 +358,8 @@ async fn take_what_waits(has: &mut BTreeMap<String, String>, changes: &mut Subsc
 
 #[tokio::test(start_paused = true)]
 async fn a_linearizable_read_is_never_behind_a_write() {
-    let member = Member::start(1).await;
-    let network = Network::to(&member);
+    let member = Rig::of_cluster(1).await;
+    let network = member.other_wire();
     let client = network.client();
     let copy = client.reflect(KeyRange::prefix("a")).start();
     for n in 0..20 {
@@ -378,18 +374,18 @@ async fn a_linearizable_read_is_never_behind_a_write() {
     }
     let error = copy.get_linearizable("b").await.unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::InvalidArgument);
-    network.cut();
+    network.sever();
     let error = soon(copy.get_linearizable("a")).await.unwrap_err();
     assert!(error.is_retryable(), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_decoded_is_kept_out_and_shown() {
-    let member = Member::start(1).await;
+    let member = Rig::of_cluster(1).await;
     member.put("a", "1").await;
     member.put("b", "nonsense").await;
     let parse = |pair: &KeyValue| -> Result<u32, ParseIntError> { pair.value_str().unwrap_or_default().parse() };
-    let copy = Network::to(&member).client().reflect(KeyRange::all()).decode(parse).start();
+    let copy = member.other_wire().client().reflect(KeyRange::all()).decode(parse).start();
     soon(copy.ready()).await.unwrap();
     assert_eq!(copy.get("a").map(|entry| **entry), Some(1));
     assert!(copy.get("b").is_none());
@@ -415,10 +411,10 @@ async fn what_cannot_be_decoded_is_kept_out_and_shown() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_is_told_and_tried_again() {
-    let (denies, calls) = Member::that_refuses("7", "etcdserver: permission denied");
-    let member = Member::start(1).await;
+    let (denies, calls) = that_refuses("7", "etcdserver: permission denied");
+    let member = Rig::of_cluster(1).await;
     member.put("a", "1").await;
-    let network = Network::to(&denies);
+    let network = Wire::to(&denies);
     let copy = network.client().reflect(KeyRange::all()).start();
     for error in [soon(copy.ready()).await, soon(copy.wait_for(Revision::FIRST)).await] {
         assert_eq!(*error.unwrap_err().kind(), ErrorKind::PermissionDenied);
@@ -432,19 +428,19 @@ async fn a_refusal_is_told_and_tried_again() {
     tokio::time::timeout(Duration::from_secs(600), changes.next()).await.unwrap_err();
     let asked = calls.load(Ordering::Relaxed) - before;
     assert!((20..200).contains(&asked), "asked {asked} times in ten minutes");
-    network.cut();
-    network.join(&member);
+    network.sever();
+    network.join(member.door());
     until(|| copy.get("a").is_some()).await;
     soon(copy.ready()).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_no_further_try_would_mend_is_final() {
-    let (unknown, _) = Member::that_refuses("12", "unknown service");
-    let member = Member::start(1).await;
+    let (unknown, _) = that_refuses("12", "unknown service");
+    let member = Rig::of_cluster(1).await;
     let copies: [(Reflector, ErrorKind); 2] = [
-        (Network::to(&unknown).client().reflect(KeyRange::all()).start(), ErrorKind::Unsupported),
-        (Network::to(&member).client().reflect(KeyRange::interval("b", "a")).start(), ErrorKind::InvalidArgument),
+        (Wire::to(&unknown).client().reflect(KeyRange::all()).start(), ErrorKind::Unsupported),
+        (member.other_wire().client().reflect(KeyRange::interval("b", "a")).start(), ErrorKind::InvalidArgument),
     ];
     for (copy, kind) in copies {
         let (_, mut changes) = copy.subscribe();
@@ -457,8 +453,8 @@ async fn what_no_further_try_would_mend_is_final() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_is_closed_ends_its_copies() {
-    let member = Member::start(1).await;
-    let client = Network::to(&member).client();
+    let member = Rig::of_cluster(1).await;
+    let client = member.other_wire().client();
     let copy = client.reflect(KeyRange::all()).start();
     until(|| copy.status().out_of_sync.is_none()).await;
     let (_, mut changes) = copy.subscribe();
@@ -472,11 +468,11 @@ async fn a_client_that_is_closed_ends_its_copies() {
 /// The decoder lives as long as the task.
 #[tokio::test(start_paused = true)]
 async fn the_task_ends_with_the_last_handle() {
-    let member = Member::start(1).await;
+    let member = Rig::of_cluster(1).await;
     let alive = Arc::new(());
     let watched = Arc::downgrade(&alive);
     let decode = move |_: &KeyValue| -> Result<Arc<()>, ParseIntError> { Ok(alive.clone()) };
-    let copy = Network::to(&member).client().reflect(KeyRange::all()).decode(decode).start();
+    let copy = member.other_wire().client().reflect(KeyRange::all()).decode(decode).start();
     soon(copy.ready()).await.unwrap();
     let (_, changes) = copy.subscribe();
     drop(copy);
@@ -492,7 +488,7 @@ fn a_runtime_that_is_gone_leaves_nobody_waiting() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     let first = runtime();
     let (copy, outside) = first.block_on(async {
-        let client = Network::default().client();
+        let client = Wire::loose().client();
         (client.reflect(KeyRange::all()).start(), client.reflect(KeyRange::all()))
     });
     drop(first);
@@ -505,8 +501,8 @@ fn a_runtime_that_is_gone_leaves_nobody_waiting() {
 
 #[tokio::test(start_paused = true)]
 async fn the_examples_show_what_happens() {
-    let member = Member::start(1).await;
-    let client = Network::to(&member).client();
+    let member = Rig::of_cluster(1).await;
+    let client = member.other_wire().client();
     member.put("/services/web/1", "10.0.0.1:80").await;
     let mut shown = Vec::new();
     let comes_and_goes = async {
