@@ -159,8 +159,8 @@ impl ClientBuilder {
 
     /// Moves watch streams to endpoints that came back or were added, until all are used evenly: at most one
     /// stream of this client about every `interval`. Off by default; a minute is a good interval. Nothing is
-    /// missed and nothing comes twice by a move, and with [`notices`](crate::WatchBuilder::notices) it is seen
-    /// as an interruption.
+    /// missed and nothing comes twice by a move; with [`notices`](crate::WatchBuilder::notices) it is
+    /// [`Interruption::Moved`](crate::Interruption::Moved).
     pub fn rebalance(mut self, interval: Duration) -> Self {
         self.rebalance = Some(interval.max(SHORTEST_UPKEEP));
         self

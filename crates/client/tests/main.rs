@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod harness;
+mod interface;
 mod kv;
 mod lease;
 mod maintenance;

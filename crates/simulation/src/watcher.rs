@@ -285,6 +285,10 @@ fn keep(world: &World, number: usize, at: usize, item: WatchItem) {
             }
             Item::HalfOpen
         }
+        WatchItem::Interrupted(Interruption::Moved) => {
+            world.tell(at, "is moved");
+            return;
+        }
         WatchItem::Interrupted(_) => {
             world.tell(at, "is too slow");
             return;

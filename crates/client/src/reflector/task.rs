@@ -127,7 +127,9 @@ impl<V: Pair> Task<V> {
             WatchItem::Events(batch) => self.apply(&batch),
             WatchItem::Progress(revision) => self.shared.write().progress(revision),
             WatchItem::Interrupted(Interruption::Broken(error)) => return self.shared.out_of_sync(Some(error)),
-            WatchItem::Interrupted(Interruption::SlowConsumer) => return self.shared.out_of_sync(None),
+            WatchItem::Interrupted(Interruption::SlowConsumer | Interruption::Moved) => {
+                return self.shared.out_of_sync(None);
+            }
             WatchItem::Resumed { .. } => {}
         }
         self.shared.in_sync();

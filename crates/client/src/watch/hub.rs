@@ -314,11 +314,10 @@ impl Hub {
     fn move_stream(&mut self, id: LaneId, to: Option<usize>, why: &str) {
         let Some(berth) = self.lanes.get_mut(&id) else { return };
         let from = berth.endpoint();
-        let error = Error::with(ErrorKind::Unavailable, why);
-        if berth.lane.leave(error.clone(), Instant::now()) {
+        if berth.lane.leave(Instant::now()) {
             berth.route = Route { prefer: to, avoid: from };
             tracing::debug!(why, watchers = berth.lane.len(), "watch stream moves");
-            berth.tell_interrupted(&self.core, &error);
+            berth.tell_interrupted(&self.core, &Error::with(ErrorKind::Unavailable, why));
             self.act(id);
         }
     }

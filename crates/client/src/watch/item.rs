@@ -35,6 +35,9 @@ pub enum Interruption {
     /// What was delivered is not taken fast enough: the buffer is full. The rest comes once half of it
     /// has been taken, read from the server again.
     SlowConsumer,
+    /// The client moves the stream, though nothing is wrong with it: to an endpoint that is used less, with
+    /// [`rebalance`](crate::ClientBuilder::rebalance), or away from one that is not the client's any more.
+    Moved,
 }
 
 /// Changes of one or several revisions, in order.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stentor_client::{Client, ClientEvent, Counter, ErrorKind, Events, KeyRange, Metrics};
+use stentor_client::{Client, ClientEvent, Counter, ErrorKind, Events, Interruption, KeyRange, Metrics, WatchItem};
 
 use crate::harness::{PATIENCE, Rig, until};
 
@@ -61,6 +61,7 @@ fn streams(client: &Client) -> Vec<(String, usize)> {
 async fn calls_and_watches_move_to_the_endpoints_that_are_set() {
     let (rig, client, told) = scene(&[]).await;
     let mut events = client.watch(KeyRange::key("k")).await.unwrap().into_events();
+    let mut notices = client.watch(KeyRange::key("none")).notices().await.unwrap();
     client.put("k", "1").await.unwrap();
     assert_eq!(next(&mut events).await, "1");
     assert_eq!(streams(&client), [("a:1".to_owned(), 1)]);
@@ -69,10 +70,14 @@ async fn calls_and_watches_move_to_the_endpoints_that_are_set() {
     rig.shut("a:1").await;
     client.put("k", "2").await.unwrap();
     assert_eq!(next(&mut events).await, "2");
-    assert!(told.saw(|e| matches!(e, ClientEvent::WatchInterrupted { watchers: 1, .. })));
+    let why = notices.next().await.unwrap().unwrap();
+    assert!(matches!(why, WatchItem::Interrupted(Interruption::Moved)), "{why:?}");
+    let back = notices.next().await.unwrap().unwrap();
+    assert!(matches!(&back, WatchItem::Resumed { endpoint, .. } if endpoint.as_str() == "b:1"), "{back:?}");
+    assert!(told.saw(|e| matches!(e, ClientEvent::WatchInterrupted { watchers: 2, .. })));
     assert!(told.saw(|e| matches!(e, ClientEvent::WatchResumed { endpoint, .. } if endpoint.as_str() == "b:1")));
     assert!(!told.saw(|e| matches!(e, ClientEvent::EndpointDown { .. })), "nothing was wrong");
-    assert_eq!(told.count(Counter::Resumes), 1);
+    assert_eq!(told.count(Counter::Resumes), 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -270,14 +270,13 @@ impl Lane {
 
     /// The stream is to go elsewhere, though nothing is wrong with it: another is asked for at once. False if
     /// there is none to move.
-    pub(crate) fn leave(&mut self, why: Error, now: Instant) -> bool {
+    pub(crate) fn leave(&mut self, now: Instant) -> bool {
         if !matches!(self.link, Link::Open(_)) || self.watchers.is_empty() {
             return false;
         }
         self.read = None;
-        let why = Interruption::Broken(why);
         for watcher in self.watchers.values_mut() {
-            self.counters.torn_revisions += u64::from(watcher.interrupt(&why, now));
+            self.counters.torn_revisions += u64::from(watcher.interrupt(&Interruption::Moved, now));
         }
         self.link = Link::Opening;
         self.actions.extend([Action::Close, Action::Open]);

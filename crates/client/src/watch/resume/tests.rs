@@ -182,7 +182,7 @@ impl Run {
     }
 
     fn leave_stream(&mut self) {
-        if self.lane.leave(Error::new(ErrorKind::Unavailable), self.now) {
+        if self.lane.leave(self.now) {
             self.reached.count("moves", 1);
         }
     }
