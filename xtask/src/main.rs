@@ -4,6 +4,7 @@ mod bench;
 mod cargo;
 mod crash;
 mod deps;
+mod features;
 mod fuzz;
 mod interop;
 mod machine;
@@ -46,6 +47,8 @@ enum Command {
     Simulate(simulate::Args),
     /// Check the dependencies: bans, licences, sources, and what no crate may reach
     Deps(deps::Args),
+    /// Check that each feature of the client builds alone
+    Features(features::Args),
     /// Look for inputs that break a decoder
     Fuzz(fuzz::Args),
     /// Compile proto/ to Rust (checked in; needs no protoc)
@@ -75,6 +78,7 @@ fn run(command: Command) -> Result<()> {
         Command::Crash(args) => crash::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Deps(args) => deps::run(&args),
+        Command::Features(args) => features::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Proto(args) => proto::run(&args),
         Command::Rocksdb(args) => rocksdb::run(&args),

@@ -13,6 +13,7 @@ use crate::client::Client;
 use crate::credentials::{Credentials, Secret};
 use crate::endpoint::{Dial, DialOptions, Endpoint, KeepAlive, Pool, PoolOptions};
 use crate::error::{Error, ErrorKind, Result};
+use crate::floor::Floor;
 use crate::members::Upkeep;
 use crate::observe::{ClientEvent, Metrics, Observer};
 use crate::random::Random;
@@ -35,6 +36,7 @@ pub struct ClientBuilder {
     observer: Observer,
     sync_interval: Option<Duration>,
     rebalance: Option<Duration>,
+    monotonic_reads: bool,
 }
 
 /// Servers end connections that ping more often than every 5 s; with other requests between, 10 s is safe.
@@ -60,6 +62,7 @@ impl ClientBuilder {
             observer: Observer::default(),
             sync_interval: None,
             rebalance: None,
+            monotonic_reads: false,
         }
     }
 
@@ -166,6 +169,18 @@ impl ClientBuilder {
         self
     }
 
+    /// Reads never go back behind what this client and its clones had seen of the store when they were sent, by a read,
+    /// a write or a watch. Off by default.
+    ///
+    /// Only [`serializable`](crate::Get::serializable) reads could: the member that answers may be behind the one
+    /// before. With this, such an answer is dropped, and the read is made once more in agreement with the other
+    /// members. If even that is behind, the store has lost its history:
+    /// [`HistoryReset`](ErrorKind::HistoryReset), once, and reads go on from there.
+    pub fn monotonic_reads(mut self) -> Self {
+        self.monotonic_reads = true;
+        self
+    }
+
     /// Draws jitter from this seed. With a simulated network and a paused clock, everything a client does
     /// is then the same in every run; its clock is tokio's.
     pub fn seed(mut self, seed: u64) -> Self {
@@ -209,6 +224,7 @@ impl ClientBuilder {
             traffic: Traffic::default(),
             upkeep: Upkeep::new(self.sync_interval),
             rebalance: self.rebalance,
+            floor: Floor::new(self.monotonic_reads),
             pinned: false,
         }))
     }

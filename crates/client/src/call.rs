@@ -14,6 +14,7 @@ use crate::backoff::{Backoff, Pauses};
 use crate::endpoint::{Class, Connection, Endpoint, Pool};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fault::{Fault, Verdict};
+use crate::floor::Floor;
 use crate::members::Upkeep;
 use crate::observe::{Counter, Observer};
 use crate::random::Random;
@@ -45,6 +46,8 @@ pub(crate) struct Core {
     pub(crate) upkeep: Upkeep,
     /// How often a watch stream may be moved to an endpoint that came back.
     pub(crate) rebalance: Option<Duration>,
+    /// What reads do not go behind.
+    pub(crate) floor: Floor,
     /// Calls are about the one member there is: they go to it in whatever trouble it is.
     pub(crate) pinned: bool,
 }
@@ -212,6 +215,8 @@ impl Core {
             traffic: Traffic::default(),
             upkeep: Upkeep::new(None),
             rebalance: None,
+            // It is about what this member has, however old that is.
+            floor: Floor::default(),
             pinned: true,
         }
     }

@@ -180,11 +180,26 @@ impl Get {
     }
 
     async fn send(mut self) -> Result<Option<KeyValue>> {
-        let namespace = self.client.namespace();
+        let (namespace, core) = (self.client.namespace(), self.client.core());
         self.request.key = namespace.key(self.request.key)?;
-        let send = |channel, request| async move { stub!(KvClient<_>, channel).range(request).await };
-        let (answer, _) = self.client.core().call(Class::Call, Effect::Repeatable, self.request, send).await?;
-        Ok(answer.kvs.into_iter().next().map(|pair| namespace.pair(pair)))
+        let floor = core.floor.now();
+        loop {
+            let send = |channel, request| async move { stub!(KvClient<_>, channel).range(request).await };
+            let (answer, connection) = core.call(Class::Call, Effect::Repeatable, self.request.clone(), send).await?;
+            let header = answer.header.unwrap_or_default();
+            let at = revision(header.revision);
+            if at >= floor {
+                core.floor.saw(at);
+                return Ok(answer.kvs.into_iter().next().map(|pair| namespace.pair(pair)));
+            }
+            if !self.request.serializable {
+                core.floor.lower(at);
+                let error = Error::new(ErrorKind::HistoryReset { cluster: header.cluster_id });
+                return Err(error.at(&connection.endpoint));
+            }
+            // The member is behind what was seen: the others know more.
+            self.request.serializable = false;
+        }
     }
 }
 
@@ -223,6 +238,7 @@ impl Put {
         self.request.key = self.client.namespace().key(self.request.key)?;
         let send = |channel, request| async move { stub!(KvClient<_>, channel).put(request).await };
         let (answer, _) = self.client.core().call(Class::Call, Effect::Once, self.request, send).await?;
+        self.client.core().floor.saw(written(&answer));
         Ok(answer)
     }
 }
@@ -273,6 +289,7 @@ impl Client {
         let send = |channel, request| async move { stub!(KvClient<_>, channel).delete_range(request).await };
         let (answer, _) = self.core().call(Class::Call, Effect::Once, request, send).await?;
         let revision = revision(answer.header.map_or(0, |header| header.revision));
+        self.core().floor.saw(revision);
         let count = u64::try_from(answer.deleted).unwrap_or(0);
         Ok(Deleted { count, revision, prev: self.namespace().pairs(answer.prev_kvs) })
     }

@@ -44,6 +44,14 @@
 //! | `dangerous` | connections to servers that nobody has verified, for tests |
 //! | `raw` | the protocol's own messages, for tools |
 //!
+//! # Versions
+//!
+//! The crate follows semantic versioning: until 1.0 a minor version may break the interface, a patch never does.
+//! It builds with Rust 1.89 and later; a newer minimum is a minor version. The feature `raw` is not part of the
+//! promise: its messages are those of the protocol.
+//!
+//! # Runtime
+//!
 //! Calls are made within a tokio runtime, in which the client's own tasks then run. Without one they end with
 //! [`Closed`](ErrorKind::Closed).
 
@@ -81,6 +89,7 @@ mod auth;
 mod backoff;
 mod call;
 mod endpoint;
+mod floor;
 mod random;
 mod runtime;
 // Public as the error of `raw` only.
@@ -121,3 +130,12 @@ pub use swap::{ConditionalDelete, ConditionalPut, Swap};
 pub use tls::Tls;
 pub use txn::{Txn, TxnOutcome};
 pub use watch::{Batch, Event, EventKind, Events, Interruption, Prev, Watch, WatchBuilder, WatchControl, WatchItem};
+
+/// The code of the pages for users is compiled with the tests of the documentation.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../../docs/guides/from-etcd-client.md")]
+    struct FromEtcdClient;
+}

@@ -165,8 +165,10 @@ impl Pages {
         };
         let send = |channel, request| async move { stub!(KvClient<_>, channel).range(request).await };
         let (answer, _) = client.core().call(Class::Bulk, Effect::Repeatable, request, send).await?;
+        let at = revision(answer.header.as_ref().map_or(0, |header| header.revision));
+        client.core().floor.saw(at);
         if self.revision == Revision::ZERO {
-            self.revision = revision(answer.header.as_ref().map_or(0, |header| header.revision));
+            self.revision = at;
         }
         self.rest.pop_front();
         let pairs = namespace.pairs(answer.kvs);

@@ -215,7 +215,10 @@ impl Txn {
         let answered = self.client.core().answered(Class::Call, effect, request, send).await?;
         let Answered { answer, connection: Connection { endpoint, .. }, unsure } = answered;
         match self.body.outcome(answer, namespace) {
-            Some(outcome) => Ok(Settled { outcome, unsure, endpoint }),
+            Some(outcome) => {
+                self.client.core().floor.saw(outcome.revision);
+                Ok(Settled { outcome, unsure, endpoint })
+            }
             None => {
                 let fault = Fault::Protocol("the steps answered are not those of the transaction");
                 Err(Error::from_fault(&fault, effect != Effect::Repeatable).at(&endpoint))

@@ -531,6 +531,10 @@ impl Berth {
                 core.pool.succeeded(connection);
             }
         }
+        // Not the header's: it can be ahead of events that are still to come.
+        if let Some(kv) = response.events.last().and_then(|event| event.kv.as_ref()) {
+            core.floor.saw(revision(kv.mod_revision));
+        }
         self.lane.received(response, now);
     }
 

@@ -2,6 +2,7 @@
 
 mod credentials;
 mod endpoints;
+mod monotonic;
 mod pings;
 mod scripted;
 #[cfg(all(feature = "tls-ring", feature = "tls-native-roots", feature = "rustls-0_23", feature = "dangerous"))]

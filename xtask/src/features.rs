@@ -1,0 +1,76 @@
+//! Checks that each feature of the client builds alone, and all of them together.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::{cargo, machine};
+
+/// The crate whose users choose features.
+const PACKAGE: &str = "stentor-client";
+
+/// Check that each feature of the client builds alone
+#[derive(clap::Args)]
+pub(crate) struct Args {}
+
+pub(crate) fn run(_: &Args) -> Result<()> {
+    let features = features()?;
+    ensure!(!features.is_empty(), "{PACKAGE} has no features to check");
+    check(&["--no-default-features"])?;
+    for feature in &features {
+        check(&["--no-default-features", &format!("--features={feature}")])?;
+    }
+    check(&["--all-features"])?;
+    println!("{PACKAGE} builds without features, with each of {} alone and with all", features.len());
+    Ok(())
+}
+
+/// Without other crates of the workspace, whose own choice of features would count too. A warning is an error: it is of
+/// code that only another feature needs.
+fn check(features: &[&str]) -> Result<()> {
+    let mut command = cargo::cargo();
+    command.args(["check", "--locked", "--quiet", "--package", PACKAGE, "--lib", "--message-format=json"]);
+    command.args(features);
+    let output = command.output().with_context(|| format!("cannot start {}", machine::show(&command)))?;
+    let found = findings(&String::from_utf8_lossy(&output.stdout));
+    ensure!(
+        output.status.success() && found.is_empty(),
+        "{} found:\n{}\n{}",
+        machine::show(&command),
+        found.join("\n"),
+        String::from_utf8_lossy(&output.stderr).trim_end()
+    );
+    Ok(())
+}
+
+/// Warnings and errors about code of this workspace, among cargo's messages. cargo repeats those of what it need not
+/// check again.
+fn findings(messages: &str) -> Vec<String> {
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let found = messages.filter(|message| message["reason"] == "compiler-message");
+    found.filter_map(|message| Some(message["message"]["rendered"].as_str()?.to_owned())).collect()
+}
+
+/// Their names.
+fn features() -> Result<Vec<String>> {
+    let metadata = cargo::metadata()?;
+    let packages = metadata["packages"].as_array().context("cargo metadata has no packages")?;
+    let package = packages.iter().find(|package| package["name"] == PACKAGE);
+    let features = package.with_context(|| format!("there is no {PACKAGE}"))?["features"].as_object();
+    Ok(features.context("cargo metadata has no features")?.keys().cloned().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_are_found_among_the_messages() {
+        let messages = [
+            serde_json::json!({ "reason": "compiler-artifact", "target": { "name": "x" } }),
+            serde_json::json!({ "reason": "compiler-message", "message": { "rendered": "warning: unused" } }),
+            serde_json::json!({ "reason": "build-finished", "success": true }),
+        ];
+        let text = messages.map(|message| message.to_string()).join("\n");
+        assert_eq!(findings(&text), ["warning: unused"]);
+    }
+}
