@@ -193,7 +193,7 @@ pub(crate) fn until(mut condition: impl FnMut() -> bool) -> impl Future<Output =
 
 /// What comes within [`PATIENCE`].
 #[track_caller]
-pub(crate) fn soon<T>(future: impl Future<Output = T>) -> impl Future<Output = T> {
+pub(crate) fn soon<T>(future: impl IntoFuture<Output = T>) -> impl Future<Output = T> {
     let caller = std::panic::Location::caller();
     async move {
         match tokio::time::timeout(PATIENCE, future).await {

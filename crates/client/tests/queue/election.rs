@@ -3,7 +3,7 @@ use std::time::Duration;
 use stentor_client::{ErrorKind, KeyValue, Observation, OwnershipLoss};
 
 use super::{clients, keys, lose_answer, queued};
-use crate::harness::{Rig, failed};
+use crate::harness::{Rig, failed, soon};
 
 async fn next(leaders: &mut Observation) -> Option<String> {
     let leader = tokio::time::timeout(Duration::from_secs(60), leaders.next()).await.expect("a leader in time");
@@ -26,7 +26,7 @@ async fn one_leads_and_all_see_who() {
     let mut leaders = election.observe().await.unwrap();
     assert_eq!((next(&mut leaders).await, election.leader().await.unwrap()), (None, None));
 
-    let first = one.election("/lead").campaign("one").await.unwrap();
+    let first = soon(one.election("/lead").campaign("one")).await.unwrap();
     assert_eq!(next(&mut leaders).await, some("one"));
     let second = tokio::spawn(two.election("/lead").campaign("two").into_future());
     queued(&rig, "/lead/", 2).await;
@@ -40,7 +40,7 @@ async fn one_leads_and_all_see_who() {
     let mut late = election.observe().await.unwrap();
     assert_eq!(next(&mut late).await, some("one, busy"));
     first.resign().await.unwrap();
-    let second = second.await.unwrap().unwrap();
+    let second = soon(second).await.unwrap().unwrap();
     assert_eq!(next(&mut leaders).await, some("two"), "nobody sees a candidate before it leads");
     assert_eq!(next(&mut late).await, some("two"));
     assert!(second.txn().await.unwrap().succeeded);
@@ -52,12 +52,12 @@ async fn one_leads_and_all_see_who() {
 async fn who_does_not_lead_any_more_proclaims_nothing() {
     let rig = Rig::start().await;
     let [one, two] = clients(&rig);
-    let first = one.election("/lead").campaign("one").await.unwrap();
+    let first = soon(one.election("/lead").campaign("one")).await.unwrap();
     let second = tokio::spawn(two.election("/lead").campaign("two").into_future());
     queued(&rig, "/lead/", 2).await;
     one.lease_revoke(first.lease()).await.unwrap();
-    assert!(matches!(first.lost().await, OwnershipLoss::Deleted | OwnershipLoss::Lease(_)));
-    let second = second.await.unwrap().unwrap();
+    assert!(matches!(soon(first.lost()).await, OwnershipLoss::Deleted | OwnershipLoss::Lease(_)));
+    let second = soon(second).await.unwrap().unwrap();
     failed(first.proclaim("still one").await, ErrorKind::LeaseLost);
     failed(first.resign().await, ErrorKind::LeaseLost);
     assert_eq!(text(one.election("/lead").leader().await.unwrap()), some("two"));
@@ -71,12 +71,12 @@ async fn observing_survives_breaks_and_compaction() {
     let [one, two, other] = clients(&rig);
     let mut leaders = rig.client().election("/lead").observe().await.unwrap();
     assert_eq!(next(&mut leaders).await, None);
-    let first = one.election("/lead").campaign("one").await.unwrap();
+    let first = soon(one.election("/lead").campaign("one")).await.unwrap();
     assert_eq!(next(&mut leaders).await, some("one"));
     rig.wire.set_down(true);
     rig.wire.cut();
     first.resign().await.unwrap();
-    let _second = two.election("/lead").campaign("two").await.unwrap();
+    let _second = soon(two.election("/lead").campaign("two")).await.unwrap();
     let written = other.put("/x", "1").await.unwrap();
     other.compact(written).await.unwrap();
     rig.wire.set_down(false);
@@ -91,7 +91,7 @@ async fn a_candidate_that_is_left_from_before_takes_the_new_value() {
     let election = client.election("/lead");
     // As a program leaves it that was told to keep its lease, or another client with the same one.
     client.put(format!("/lead/{}", lease.id()), "before").lease(&lease).await.unwrap();
-    let leads = election.campaign("now").lease(&lease).await.unwrap();
+    let leads = soon(election.campaign("now").lease(&lease)).await.unwrap();
     assert_eq!(text(election.leader().await.unwrap()), some("now"));
     assert!(leads.txn().await.unwrap().succeeded);
     leads.resign().await.unwrap();
@@ -103,6 +103,6 @@ async fn a_candidate_that_is_left_from_before_takes_the_new_value() {
     rig.wire.set_deaf(true);
     let campaign = tokio::spawn(client.election("/lead").campaign("me").lease(&lease).into_future());
     lose_answer(&rig, before).await;
-    let leads = campaign.await.unwrap().unwrap();
+    let leads = soon(campaign).await.unwrap().unwrap();
     assert_eq!((leads.fence().get(), rig.revision()), (before + 1, before + 1));
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::{clients, keys, queued};
-use crate::harness::{Rig, until};
+use crate::harness::{Rig, soon, until};
 use distributed_lock::Done;
 
 #[path = "../../examples/distributed_lock.rs"]
@@ -23,8 +23,8 @@ async fn a_report_is_written_by_who_holds_the_lock() {
     let second = tokio::spawn(async move { distributed_lock::run(&two, async { "second".to_owned() }).await });
     queued(&rig, "/locks/report/", 2).await;
     tell.send("first".to_owned()).unwrap();
-    assert_eq!(first.await.unwrap().unwrap(), Done::Written);
-    assert_eq!(second.await.unwrap().unwrap(), Done::Written);
+    assert_eq!(soon(first).await.unwrap().unwrap(), Done::Written);
+    assert_eq!(soon(second).await.unwrap().unwrap(), Done::Written);
     let report = rig.client().get("/reports/latest").await.unwrap().unwrap();
     assert_eq!((report.value_str(), report.version()), (Some("second"), 2));
 }
@@ -38,7 +38,7 @@ async fn a_report_is_not_written_by_who_has_lost_the_lock() {
     queued(&rig, "/locks/report/", 1).await;
     let [key] = &keys(&rig, "/locks/report/").await[..] else { panic!("there is one") };
     hand.delete(key.clone()).await.unwrap();
-    assert_eq!(cut_short.await.unwrap().unwrap(), Done::Lost("somebody has deleted the key".to_owned()));
+    assert_eq!(soon(cut_short).await.unwrap().unwrap(), Done::Lost("somebody has deleted the key".to_owned()));
 
     // The work ends in the same moment in which the lock is lost.
     let [one] = clients(&rig);
@@ -77,7 +77,7 @@ async fn another_leads_when_the_leader_is_cut_off_and_all_see_it() {
     until(|| leaders() == "nobody, one, two").await;
     rig.wire.set_down(false);
     // It stands again, and is elected when the other is through.
-    second.await.unwrap().unwrap();
+    soon(second).await.unwrap().unwrap();
     until(|| leaders() == "nobody, one, two, one").await;
     first.abort();
     following.abort();
