@@ -120,8 +120,9 @@ impl Log {
         let salt = RandomState::new().hash_one(0_u8) ^ RandomState::new().hash_one(1_u8);
         let mark = Mark::new(salt, 1);
         let mut files = Files::new(disk, Default::default());
-        let ahead = options.write_ahead_bytes.min(options.segment_bytes);
-        let current = files.take(1, mark, ahead).map_err(|e| files::full_or_io("create", &segment_name(1), e))?;
+        let current = files
+            .take(1, mark, options.write_ahead_bytes)
+            .map_err(|e| files::full_or_io("create", &segment_name(1), e))?;
         let mut log = Log {
             files,
             current,
@@ -233,6 +234,9 @@ impl Log {
     }
 }
 
+/// A segment is never so short that its header does not fit.
 fn checked(options: Options) -> Options {
-    Options { segment_bytes: options.segment_bytes.max(SEGMENT_MIN), ..options }
+    let segment_bytes = options.segment_bytes.max(SEGMENT_MIN);
+    let write_ahead_bytes = options.write_ahead_bytes.clamp(FIRST_FRAME as u64, segment_bytes);
+    Options { segment_bytes, write_ahead_bytes, ..options }
 }

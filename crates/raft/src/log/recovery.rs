@@ -142,7 +142,7 @@ fn replay(mut chain: VecDeque<Begun>, leftovers: Vec<String>) -> Result<Option<F
     let mut older = VecDeque::new();
     while let Some(begun) = chain.pop_front() {
         let Begun { header, name, file } = begun;
-        state.check(&header, &name)?;
+        state.begin(&header, &name)?;
         let bytes = contents(&name, &*file)?;
         let next = chain.front().map(|next| next.header.first_sequence);
         let end = state.segment(&name, &bytes, &header, next)?;
@@ -203,14 +203,19 @@ impl Replay {
         }
     }
 
-    /// Checks that a segment goes on where the one before it has ended.
-    fn check(&self, header: &SegmentHeader, name: &str) -> Result<(), LogError> {
+    /// Checks that a segment goes on where the one before it has ended, perhaps in a new epoch.
+    fn begin(&mut self, header: &SegmentHeader, name: &str) -> Result<(), LogError> {
         let same = header.first_sequence == self.next
-            && header.epoch == self.epoch
+            && header.epoch >= self.epoch
             && header.start == self.index.start()
             && header.last == self.index.last()
             && header.hard_state == self.hard_state;
-        if same { Ok(()) } else { Err(LogError::corrupt(name, 0, "the segment does not follow the one before it")) }
+        if !same {
+            return Err(LogError::corrupt(name, 0, "the segment does not follow the one before it"));
+        }
+        self.epoch = header.epoch;
+        self.newest_epoch = self.newest_epoch.max(header.epoch);
+        Ok(())
     }
 
     /// Reads the frames of a segment, up to the one before `until`, and says where they end.

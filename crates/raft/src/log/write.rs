@@ -12,8 +12,6 @@ use super::{Durability, Entry, HardState, Log, LogError, Position};
 const RESERVE: u64 = 256;
 /// A segment is written ahead in pieces of at most so many times what it begins with.
 const AHEAD_GROWTH: u64 = 16;
-/// The least that a segment is written ahead, in bytes.
-const AHEAD_MIN: u64 = 512;
 /// A frame's memory is kept for the next one if it is not larger than this, in bytes.
 const KEPT_FRAME: usize = 1 << 20;
 
@@ -196,7 +194,7 @@ impl Log {
 
     /// Bytes that are written ahead at once: the more, the more the segment holds.
     fn piece(&self) -> u64 {
-        let ahead = self.options.write_ahead_bytes.max(AHEAD_MIN);
+        let ahead = self.options.write_ahead_bytes;
         self.end.clamp(ahead, ahead.saturating_mul(AHEAD_GROWTH))
     }
 
@@ -210,8 +208,8 @@ impl Log {
     fn begin_next(&mut self) -> Result<(), LogError> {
         self.sync_current()?;
         let number = self.current.number + 1;
-        let ahead = self.options.write_ahead_bytes.clamp(AHEAD_MIN, self.options.segment_bytes);
-        let new = self.files.take(number, Mark::new(self.salt, number), ahead);
+        let mark = Mark::new(self.salt, number);
+        let new = self.files.take(number, mark, self.options.write_ahead_bytes);
         let new = new.map_err(|error| match full_or_io("create", &segment_name(number), error) {
             LogError::Io { action, file, source } => self.fail(action, &file, source),
             full => full,
