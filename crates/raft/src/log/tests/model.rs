@@ -13,7 +13,7 @@ use super::{Chance, Change, Content, number};
 const ENOUGH_CASES: u64 = 100;
 
 /// What there is to come by.
-const REACHED: [&str; 24] = [
+const REACHED: [&str; 25] = [
     "append",
     "overwrite",
     "hard state",
@@ -35,6 +35,7 @@ const REACHED: [&str; 24] = [
     "refused after a failure",
     "kept after a failure",
     "gone after a failure",
+    "failed opening",
     "second crash",
     "several segments",
     "segment used again",
@@ -157,11 +158,15 @@ impl Run {
                 disk.fail_write(self.chance.below(4), io::ErrorKind::Other);
             }
             let opened = Log::open(self.root.clone(), self.options);
-            let found = opened.ok().map(|log| Content::of(&log.unwrap()).unwrap());
-            if let Some(found) = found {
-                // What was seen once must not go.
-                assert!(self.states.contains(&found), "the log is {found:#?}\nand not of {:#?}", self.states);
-                self.states = vec![found];
+            match opened {
+                Ok(log) => {
+                    // What was seen once must not go.
+                    let found = Content::of(&log.expect("the log is gone")).unwrap();
+                    assert!(self.states.contains(&found), "the log is {found:#?}\nand not of {:#?}", self.states);
+                    self.states = vec![found];
+                }
+                Err(LogError::Io { .. }) => self.reach("failed opening"),
+                Err(other) => panic!("{other}"),
             }
             if self.chance.one_in(2) {
                 self.reach("second crash");
@@ -185,10 +190,12 @@ impl Run {
         let (before, attempted) = (self.states.len(), self.states.last().cloned().unwrap());
         if self.chance.one_in(2) {
             self.crash_disk(&disk);
+            self.opening_fails(&disk);
         } else {
             self.reach("reopening after a failure");
+            // With the process alone nothing is lost but what had failed.
+            self.states.drain(..before.saturating_sub(2));
         }
-        self.opening_fails(&disk);
         let log = self.open();
         if before > 1 {
             self.reach(if *self.now() == attempted { "kept after a failure" } else { "gone after a failure" });
