@@ -87,11 +87,16 @@ impl Change {
 struct Chance {
     rng: StdRng,
     term: u64,
+    /// Most frames are of 96 bytes, some of 144: with that of an opening, of 48, new ones often end where
+    /// old ones did that were cut off.
+    aligned: bool,
 }
 
 impl Chance {
     fn new(seed: u64) -> Chance {
-        Chance { rng: StdRng::seed_from_u64(seed), term: 1 }
+        let mut rng = StdRng::seed_from_u64(seed);
+        let aligned = rng.random_ratio(1, 4);
+        Chance { rng, term: 1, aligned }
     }
 
     fn below(&mut self, end: u64) -> u64 {
@@ -136,6 +141,11 @@ impl Chance {
 
     /// The name of a kind of change, and one of that kind.
     fn change(&mut self, content: &Content) -> (&'static str, Change) {
+        if self.aligned && !self.one_in(10) {
+            let position = Position { term: self.term, index: content.last().index + 1 };
+            let data = vec![1; if self.one_in(4) { 60 } else { 12 }].into();
+            return ("append", Change::Append(None, vec![Entry { position, data, ..Entry::default() }]));
+        }
         match self.below(100) {
             0..66 => ("append", self.append(content, false)),
             66..76 => ("overwrite", self.append(content, true)),

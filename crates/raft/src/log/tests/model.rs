@@ -130,7 +130,8 @@ impl Run {
 
     /// From one opening to the next.
     fn life(&mut self, mut log: Log) -> Log {
-        let steps = self.chance.below(40);
+        let most = if self.chance.one_in(3) { 4 } else { 40 };
+        let steps = self.chance.below(most);
         for _ in 0..steps {
             if !self.step(&mut log) {
                 return self.after_failure(log);
