@@ -37,6 +37,7 @@ targets! {
     index_checkpoint: stentor_fuzz::targets::INDEX_CHECKPOINT;
     key_range: stentor_fuzz::targets::KEY_RANGE;
     log_entry: stentor_fuzz::targets::LOG_ENTRY;
+    log_segment: stentor_fuzz::targets::LOG_SEGMENT;
     snapshot: stentor_fuzz::targets::SNAPSHOT;
     snapshot_file: stentor_fuzz::targets::SNAPSHOT_FILE;
     stored_records: stentor_fuzz::targets::STORED_RECORDS;

@@ -81,6 +81,11 @@ const LAYERS: &[Layer] = &[
     Layer { package: "stentor-mvcc", default_features: true, never: &["tonic", "tokio", "hyper"] },
     Layer { package: "stentor-mvcc", default_features: false, never: &["librocksdb-sys"] },
     Layer { package: "stentor-watch", default_features: true, never: &["tonic", "hyper", "librocksdb-sys"] },
+    Layer {
+        package: "stentor-raft",
+        default_features: true,
+        never: &["librocksdb-sys", "stentor-mvcc", "stentor-server"],
+    },
     Layer { package: "stentor-server", default_features: false, never: &["librocksdb-sys"] },
     Layer { package: "stentor-client", default_features: true, never: STORE },
     Layer { package: "stentor-simulation", default_features: true, never: &["librocksdb-sys"] },

@@ -8,6 +8,7 @@ mod data_format;
 mod error_text;
 mod http2;
 mod log_entry;
+mod log_segment;
 mod range;
 mod record;
 mod snapshot;
@@ -23,6 +24,7 @@ pub use connection::CONNECTION;
 pub use data_format::DATA_FORMAT;
 pub use error_text::ERROR_TEXT;
 pub use log_entry::LOG_ENTRY;
+pub use log_segment::LOG_SEGMENT;
 pub use range::KEY_RANGE;
 pub use record::HISTORY_RECORD;
 pub use snapshot::SNAPSHOT;
@@ -44,6 +46,7 @@ pub const ALL: &[&Target] = &[
     &INDEX_CHECKPOINT,
     &KEY_RANGE,
     &LOG_ENTRY,
+    &LOG_SEGMENT,
     &SNAPSHOT,
     &SNAPSHOT_FILE,
     &STORED_RECORDS,

@@ -48,6 +48,8 @@ pub(super) const FRAME_HEADER: usize = 48;
 pub(super) const ALIGNMENT: usize = 8;
 /// The longest payload, in bytes.
 pub(super) const PAYLOAD_MAX: usize = 1 << 30;
+/// No sequence number, epoch, segment number or index reaches this: counting further never overflows.
+pub(super) const NUMBER_END: u64 = 1 << 62;
 /// The version that is written, and the newest that is read.
 pub(super) const VERSION: u32 = 1;
 
@@ -123,7 +125,15 @@ impl SegmentHeader {
                 hard_state: fields.hard_state()?,
             })
         };
-        decoded().ok_or(NoHeader::Bad)
+        decoded().filter(SegmentHeader::is_possible).ok_or(NoHeader::Bad)
+    }
+
+    fn is_possible(&self) -> bool {
+        let counted = [self.number, self.first_sequence, self.last.index];
+        counted.iter().chain([&self.epoch]).all(|number| *number < NUMBER_END)
+            && self.number > 0
+            && self.first_sequence > 0
+            && self.start.index <= self.last.index
     }
 
     /// What its frames bear.
@@ -243,7 +253,8 @@ pub(super) fn frame(bytes: &[u8], mark: Mark) -> Option<Frame<'_>> {
     let order = Order { sequence: fields.u64()?, epoch: fields.u64()?, synced: fields.u64()? };
     let payload = fields.bytes(usize::try_from(length).ok()?)?;
     let covered = bytes.get(8..FRAME_HEADER + payload.len())?;
-    (crc32c::crc32c(covered) == crc).then_some(Frame { kind, order, payload })
+    let is_possible = [order.sequence, order.epoch, order.synced].iter().all(|number| *number < NUMBER_END);
+    (is_possible && crc32c::crc32c(covered) == crc).then_some(Frame { kind, order, payload })
 }
 
 /// What a frame says.
@@ -262,9 +273,14 @@ pub(super) fn payload(kind: Kind, bytes: &Bytes) -> Option<Payload> {
         Kind::Opening => Payload::Opening,
         Kind::Entries => return entries(bytes),
         Kind::Purge => Payload::Purge(fields.position()?),
-        Kind::Reset => Payload::Reset(fields.position()?, fields.hard_state()?),
+        Kind::Reset => Payload::Reset(fields.position().filter(is_countable)?, fields.hard_state()?),
     };
     fields.0.is_empty().then_some(decoded)
+}
+
+/// Whether entries can go on behind this position.
+pub(super) fn is_countable(position: &Position) -> bool {
+    position.index < NUMBER_END
 }
 
 fn entries(bytes: &Bytes) -> Option<Payload> {
@@ -277,6 +293,7 @@ fn entries(bytes: &Bytes) -> Option<Payload> {
     let mut entries = Vec::with_capacity(most.min(usize::try_from(count).ok()?));
     for nth in 0..u64::from(count) {
         let position = Position { term: fields.u64()?, index: first.checked_add(nth)? };
+        is_countable(&position).then_some(())?;
         let kind = match fields.u32()? {
             0 => EntryKind::Normal,
             1 => EntryKind::Change,

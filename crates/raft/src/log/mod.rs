@@ -103,11 +103,14 @@ impl Log {
     /// Creates an empty log that goes on after `start`, durably.
     ///
     /// # Errors
-    /// [`LogError::Exists`] if there is a log; what a creation has left that was interrupted is none.
+    /// [`LogError::Misplaced`] for an index of 2^62 and more. [`LogError::Exists`] if there is a log; what a creation has left that was interrupted is none.
     /// [`LogError::Corrupt`] and [`LogError::Version`] if there is one that cannot be opened, and errors of
     /// the file system.
     pub fn create(disk: Arc<dyn Disk>, start: Position, options: Options) -> Result<Log, LogError> {
         let options = checked(options);
+        if !format::is_countable(&start) {
+            return Err(LogError::Misplaced { index: start.index, first: 0, last: 0 });
+        }
         if recovery::find(&*disk)?.is_some() {
             return Err(LogError::Exists);
         }

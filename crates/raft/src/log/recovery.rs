@@ -232,6 +232,8 @@ impl Replay {
         self.unsynced.clear();
         while until.is_none_or(|until| self.next < until) {
             let found = bytes.get(at..).and_then(|rest| format::frame(rest, mark));
+            // With the zeros behind it: they were written, and synced, with it.
+            let found = found.filter(|frame| frame.bytes() <= bytes.len() - at);
             let Some(frame) = found.filter(|frame| self.is_next(frame)) else {
                 self.end(name, bytes, at, mark, until)?;
                 break;

@@ -86,9 +86,12 @@ impl Log {
     /// Durable, and one change: after a crash the log is as before or as here, never in between.
     ///
     /// # Errors
-    /// As [`purge`](Log::purge).
+    /// As [`purge`](Log::purge); misplaced is an index of 2^62 and more.
     pub fn reset(&mut self, start: Position, hard_state: HardState) -> Result<(), LogError> {
         self.check_usable()?;
+        if !format::is_countable(&start) {
+            return Err(self.misplaced(start.index));
+        }
         self.write(Kind::Reset, Durability::Synced, |out| {
             format::put_position(out, start);
             format::put_hard_state(out, hard_state);
@@ -132,7 +135,10 @@ impl Log {
         if !self.index.accepts(first) {
             return Err(self.misplaced(first));
         }
-        let expected = (first..).zip(entries).find(|(expected, entry)| *expected != entry.position.index);
+        let fits = |(expected, entry): &(u64, &Entry)| {
+            *expected == entry.position.index && format::is_countable(&entry.position)
+        };
+        let expected = (first..).zip(entries).find(|pair| !fits(pair));
         expected.map_or(Ok(first), |(_, entry)| Err(self.misplaced(entry.position.index)))
     }
 

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::super::{Disk as _, Durability, Log, LogError, Options, Position, memory};
+use super::super::format::FIRST_FRAME;
+use super::super::{Disk as _, Durability, Log, LogError, Options, Position, memory, parse};
 use super::{Chance, Content};
 
 /// A segment for each few changes, and no zeros where damage would mean nothing.
@@ -99,6 +100,37 @@ fn damage_while_the_log_is_open_is_noticed_by_whoever_reads() {
         }
     }
     assert!(refused > 0);
+}
+
+#[test]
+fn a_file_that_is_too_short_is_cut_or_refused() {
+    let disk = memory::Disk::new();
+    let mut log = Log::create(Arc::new(disk.clone()), Position::default(), OPTIONS).unwrap();
+    let mut chance = Chance::new(7);
+    let mut states = vec![Content::default()];
+    while log.end < 2_000 {
+        let mut content = states.last().cloned().unwrap();
+        let change = chance.append(&content, false);
+        change.make(&mut log, Durability::Buffered).unwrap();
+        content.apply(&change);
+        states.push(content);
+    }
+    let segment = parse::segments(&disk).remove(0);
+    let mut seen = 0;
+    for length in 0..=segment.len() {
+        match parse::open(&segment[..length], OPTIONS) {
+            Ok((_, Some(log))) => {
+                let found = Content::of(&log).unwrap();
+                let at = states.iter().position(|state| *state == found).unwrap();
+                assert!(at == seen || at == seen + 1, "{length} bytes give change {at} after {seen}");
+                seen = at;
+            }
+            Ok((_, None)) => assert_eq!(seen, 0),
+            Err(LogError::Corrupt { .. }) => assert!(length < FIRST_FRAME, "{length} bytes are refused"),
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert_eq!(seen, states.len() - 1);
 }
 
 #[test]

@@ -366,7 +366,7 @@ fn memory_agrees_with_the_model() {
 #[test]
 fn a_directory_agrees_with_the_model() {
     let first = number("STENTOR_SEED", 1);
-    for seed in first..first + 3 {
+    for seed in first..first + 6 {
         println!("seed {seed}");
         let directory = tempfile::tempdir().unwrap();
         let disk = SystemDisk::new(directory.path().join("raft")).unwrap();
