@@ -60,6 +60,9 @@ struct Ban {
     #[serde(rename = "crate")]
     name: String,
     reason: String,
+    /// Who may depend on it all the same.
+    #[serde(default)]
+    wrappers: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -84,7 +87,7 @@ const LAYERS: &[Layer] = &[
     Layer {
         package: "stentor-raft",
         default_features: true,
-        never: &["librocksdb-sys", "stentor-mvcc", "stentor-server"],
+        never: &["tonic", "tokio", "stentor-mvcc", "stentor-watch"],
     },
     Layer { package: "stentor-server", default_features: false, never: &["librocksdb-sys"] },
     Layer { package: "stentor-client", default_features: true, never: STORE },
@@ -103,7 +106,9 @@ pub(crate) fn run(_: &Args) -> Result<()> {
     cargo::fetch()?;
     let metadata = cargo::metadata()?;
     let packages = metadata["packages"].as_array().context("cargo metadata names no packages")?;
+    let nodes = metadata["resolve"]["nodes"].as_array().context("cargo metadata resolves nothing")?;
     let mut faults = policy.faults(packages);
+    faults.extend(policy.wrapped(packages, nodes));
     for layer in LAYERS {
         faults.extend(layer.faults()?);
     }
@@ -124,7 +129,23 @@ impl Policy {
 
     fn ban(&self, package: &Value) -> Option<String> {
         let ban = self.bans.deny.iter().find(|ban| package["name"] == ban.name.as_str())?;
-        Some(format!("{} is banned: {}", name(package), ban.reason))
+        ban.wrappers.is_empty().then(|| format!("{} is banned: {}", name(package), ban.reason))
+    }
+
+    /// Who depends on what is banned for it.
+    fn wrapped(&self, packages: &[Value], nodes: &[Value]) -> Vec<String> {
+        let name_of = |id: &Value| packages.iter().find(|p| p["id"] == *id).and_then(|p| p["name"].as_str());
+        let mut faults = Vec::new();
+        for node in nodes {
+            let Some(dependent) = name_of(&node["id"]) else { continue };
+            for dependency in node["dependencies"].as_array().into_iter().flatten().filter_map(name_of) {
+                let ban = self.bans.deny.iter().find(|ban| ban.name == dependency && !ban.wrappers.is_empty());
+                if let Some(ban) = ban.filter(|ban| !ban.wrappers.iter().any(|wrapper| wrapper == dependent)) {
+                    faults.push(format!("{dependency} is banned for {dependent}: {}", ban.reason));
+                }
+            }
+        }
+        faults
     }
 
     fn license(&self, package: &Value) -> Option<String> {
@@ -233,6 +254,18 @@ mod tests {
         policy.licenses.exceptions.push(Exception { name: "known".into(), allow });
         assert_eq!(policy.license(&package("known", "MPL-2.0+")), None);
         assert!(policy.license(&package("other", "MPL-2.0+")).is_some());
+    }
+
+    #[test]
+    fn what_is_banned_is_open_to_its_wrappers_alone() {
+        let policy = policy();
+        let named = |name: &str| json!({ "name": name, "id": name, "version": "1.0.0" });
+        let packages = [named("protobuf"), named("raft"), named("other")];
+        let node = |id: &str| json!({ "id": id, "dependencies": ["protobuf"] });
+        assert_eq!(policy.ban(&packages[0]), None);
+        assert!(policy.wrapped(&packages, &[node("raft")]).is_empty());
+        let faults = policy.wrapped(&packages, &[node("raft"), node("other")]);
+        assert!(faults.len() == 1 && faults[0].contains("banned for other"), "{faults:?}");
     }
 
     #[test]

@@ -1,0 +1,529 @@
+//! One member's state machine: what goes in, and what comes out.
+
+use std::cell::RefCell;
+
+use bytes::Bytes;
+use protobuf::Message as _;
+use raft::eraftpb::{ConfChange, Entry, EntryType};
+use raft::{Config, RawNode, StateRole};
+
+use crate::log::{Durability, HardState, Log, LogError, Position, ReadError};
+use crate::logger::logger;
+use crate::membership::{Change, Membership};
+use crate::message::Message;
+use crate::storage::{self, Storage};
+
+/// How a member takes part.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// This member; not 0, and never used by another one before.
+    pub id: u64,
+    /// Ticks without a word from the leader after which a member stands for election; each draws a number
+    /// from this to twice it.
+    pub election_ticks: usize,
+    /// Ticks between two heartbeats of a leader; less than `election_ticks`.
+    pub heartbeat_ticks: usize,
+    /// The last entry whose effects are in the store and survive a crash.
+    pub applied: Position,
+    /// Who takes part as of `applied`.
+    pub membership: Membership,
+    /// Whether what was acknowledged survives a crash of the machine.
+    pub durability: Durability,
+    /// Bytes of entries in one message, at least one entry.
+    pub max_message_bytes: u64,
+    /// Messages of entries on their way to one member.
+    pub max_inflight_messages: usize,
+    /// Bytes of entries that a leader takes before they are committed; more are refused.
+    pub max_uncommitted_bytes: u64,
+    /// Bytes of committed entries handed out at a time, at least one entry.
+    pub max_committed_bytes: u64,
+}
+
+impl Options {
+    /// etcd's defaults, for a tick of 100 ms.
+    pub fn new(id: u64, applied: Position, membership: Membership) -> Options {
+        Options {
+            id,
+            election_ticks: 10,
+            heartbeat_ticks: 1,
+            applied,
+            membership,
+            durability: Durability::Synced,
+            max_message_bytes: 1 << 20,
+            max_inflight_messages: 512,
+            max_uncommitted_bytes: 128 << 20,
+            max_committed_bytes: 4 << 20,
+        }
+    }
+}
+
+/// Why a member can't go on: it must be stopped, and started again.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplicaError {
+    /// The log could not be written.
+    #[error("the log can't be written ({0}): see to the disk, then restart")]
+    Log(#[from] LogError),
+    /// An entry could not be read.
+    #[error("the log can't be read: {0}")]
+    Read(ReadError),
+    /// What the store holds is not what the log goes on from.
+    #[error(
+        "the store is at entry {}, but the log has those from {} to {} only: restore a snapshot, or remove this \
+         member and add it anew", .applied.index, .first, .last
+    )]
+    Apart {
+        /// Of the store.
+        applied: Position,
+        /// The first entry of the log.
+        first: u64,
+        /// The last entry of the log.
+        last: u64,
+    },
+    /// The library refuses what it was given: a mistake in this program.
+    #[error("the Raft library refuses: {0}")]
+    Library(String),
+    /// A committed entry that is no change of the membership though it says so.
+    #[error("entry {index} of the log is no change of the membership that can be read: {cause}")]
+    Change {
+        /// Of the entry.
+        index: u64,
+        /// What is wrong with it.
+        cause: String,
+    },
+}
+
+/// Why a proposal was not taken. It is certain that it will not be committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// There is no leader, or it is handing over.
+    #[error("there is no leader")]
+    NoLeader,
+    /// Too much is waiting to be committed already.
+    #[error("too much is waiting to be committed")]
+    TooMuch,
+}
+
+/// What a member is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It takes proposals.
+    Leader,
+    /// It follows the log, or waits for somebody to.
+    Follower,
+    /// It stands for election, or asks whether it should.
+    Candidate,
+}
+
+/// Where a member stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The newest term it knows.
+    pub term: u64,
+    /// Whom it follows, itself included.
+    pub leader: Option<u64>,
+    /// What it is.
+    pub role: Role,
+}
+
+/// An entry that a majority has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// Its place.
+    pub position: Position,
+    /// What the proposer put beside it.
+    pub context: Bytes,
+    /// What it is.
+    pub payload: Payload,
+}
+
+/// What an entry holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// Nothing: a new leader's first entry.
+    Nothing,
+    /// What was proposed.
+    Entry(Bytes),
+    /// A change of the membership, with what was proposed beside it. [`Replica::apply_change`] follows.
+    Change(Change, Bytes),
+}
+
+/// How far another member is, as a leader knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Follower {
+    /// Which member.
+    pub id: u64,
+    /// Its last entry known to be the leader's too.
+    pub matched: u64,
+    /// Whether it was heard of lately.
+    pub recent: bool,
+    /// Whether it waits for a snapshot.
+    pub needs_snapshot: bool,
+}
+
+/// Takes what a member gives out, in this order.
+pub trait Outputs {
+    /// Carry these to their members. Each may be lost.
+    fn send(&mut self, messages: Vec<Message>);
+    /// Apply these, in order; then say so by [`Replica::applied`].
+    fn commit(&mut self, entries: Vec<Committed>);
+    /// A read of this round is linearizable once the entry of this index is applied.
+    fn may_read(&mut self, round: u64, index: u64);
+    /// Term, leader or role have changed.
+    fn stands(&mut self, standing: Standing);
+    /// The log now goes on after this entry: the store received with the message must take the place of the
+    /// present one.
+    fn install(&mut self, position: Position, membership: &Membership);
+}
+
+/// One member.
+pub struct Replica {
+    node: RawNode<Storage>,
+    id: u64,
+    durability: Durability,
+    election_ticks: usize,
+    standing: Standing,
+    /// Tells rounds of reads of this member from those of others and of its former lives.
+    nonce: u64,
+    random: Box<dyn FnMut() -> u64 + Send>,
+}
+
+impl Replica {
+    /// A member that goes on with `log`. Its chance is `random`'s.
+    ///
+    /// # Errors
+    /// A log and a store that do not fit together; bad options.
+    pub fn new(
+        log: Log,
+        options: Options,
+        mut random: Box<dyn FnMut() -> u64 + Send>,
+    ) -> Result<Replica, ReplicaError> {
+        let applied = options.applied;
+        let (start, last) = (log.start(), log.last());
+        if applied.index < start.index || applied.index > last.index {
+            return Err(ReplicaError::Apart { applied, first: start.index + 1, last: last.index });
+        }
+        let config = Config {
+            id: options.id,
+            election_tick: options.election_ticks,
+            heartbeat_tick: options.heartbeat_ticks,
+            applied: applied.index,
+            max_size_per_msg: options.max_message_bytes,
+            max_inflight_msgs: options.max_inflight_messages,
+            check_quorum: true,
+            pre_vote: true,
+            max_uncommitted_size: options.max_uncommitted_bytes,
+            max_committed_size_per_ready: options.max_committed_bytes,
+            ..Config::default()
+        };
+        let storage = Storage { log, membership: options.membership, applied, failure: RefCell::new(None) };
+        let node = RawNode::new(&config, storage, &logger()).map_err(library)?;
+        let nonce = random();
+        let standing = Standing { term: node.raft.term, leader: None, role: Role::Follower };
+        let (id, durability, election_ticks) = (options.id, options.durability, options.election_ticks);
+        let mut replica = Replica { node, id, durability, election_ticks, standing, nonce, random };
+        replica.draw_election_timeout();
+        Ok(replica)
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self) {
+        self.node.tick();
+    }
+
+    /// Stands for election now. A member that alone votes is elected at once.
+    ///
+    /// # Errors
+    /// A mistake of the library's.
+    pub fn campaign(&mut self) -> Result<(), ReplicaError> {
+        self.node.campaign().map_err(library)
+    }
+
+    /// Proposes an entry, here or to the leader. Whether it was committed shows when it is.
+    ///
+    /// # Errors
+    /// [`Refused`]: then it will not be. Without an error it may still be lost.
+    pub fn propose(&mut self, context: Bytes, data: Bytes) -> Result<(), Refused> {
+        let entry = Entry { data, context, ..Entry::default() };
+        self.propose_entry(entry)
+    }
+
+    /// As [`Replica::propose`], for a change of the membership. While another one is on its way, an empty
+    /// entry takes its place.
+    ///
+    /// # Errors
+    /// As [`Replica::propose`].
+    pub fn propose_change(&mut self, context: Bytes, change: Change, data: Bytes) -> Result<(), Refused> {
+        let mut encoded = change.to_raft();
+        encoded.context = data;
+        // The encoder fails on uninitialised messages only, of which this version of protobuf has none.
+        let data = encoded.write_to_bytes().map_err(|_| Refused::TooMuch)?.into();
+        let mut entry = Entry { data, context, ..Entry::default() };
+        entry.set_entry_type(EntryType::EntryConfChange);
+        self.propose_entry(entry)
+    }
+
+    fn propose_entry(&mut self, entry: Entry) -> Result<(), Refused> {
+        let mut message = raft::eraftpb::Message::default();
+        message.set_msg_type(raft::eraftpb::MessageType::MsgPropose);
+        message.from = self.id;
+        message.set_entries(vec![entry].into());
+        let is_leader = self.node.raft.state == StateRole::Leader;
+        let handing_over = self.node.raft.lead_transferee.is_some();
+        match self.node.raft.step(message) {
+            Ok(()) => Ok(()),
+            Err(_) if is_leader && !handing_over => Err(Refused::TooMuch),
+            Err(_) => Err(Refused::NoLeader),
+        }
+    }
+
+    /// Asks from which entry on a read that has arrived by now is linearizable. Without a leader, or before
+    /// a new one has committed anything, the question is lost: ask again, in a new round.
+    pub fn read_index(&mut self, round: u64) {
+        self.node.read_index([self.id.to_be_bytes(), self.nonce.to_be_bytes(), round.to_be_bytes()].concat());
+    }
+
+    /// Takes a message of another member. One that makes no sense is ignored.
+    pub fn step(&mut self, message: Message) {
+        if let Err(error) = self.node.step(message.0) {
+            tracing::debug!(%error, "a message was ignored");
+        }
+    }
+
+    /// Entries up to this one are in the store.
+    pub fn applied(&mut self, position: Position) {
+        // A snapshot may have overtaken what was being applied.
+        if position.index > self.node.raft.raft_log.applied {
+            self.node.advance_apply_to(position.index);
+        }
+        let storage = self.node.mut_store();
+        storage.applied = storage.applied.max(position);
+    }
+
+    /// A committed change of the membership takes effect; to be called for each, before [`Replica::applied`].
+    ///
+    /// # Errors
+    /// A change that can't be made, such as the removal of the last voter.
+    pub fn apply_change(&mut self, change: Change) -> Result<Membership, ReplicaError> {
+        let state = self.node.apply_conf_change(&change.to_raft()).map_err(library)?;
+        let membership = Membership::from_raft(&state);
+        self.node.mut_store().membership = membership.clone();
+        Ok(membership)
+    }
+
+    /// Writes what must be kept, and hands out what is to be done, until there is no more.
+    ///
+    /// # Errors
+    /// The log has failed: this member must stop.
+    pub fn advance(&mut self, outputs: &mut impl Outputs) -> Result<(), ReplicaError> {
+        while self.node.has_ready() {
+            self.advance_once(outputs)?;
+        }
+        match self.node.store().failure.borrow_mut().take() {
+            Some(error) => Err(ReplicaError::Read(error)),
+            None => Ok(()),
+        }
+    }
+
+    fn advance_once(&mut self, outputs: &mut impl Outputs) -> Result<(), ReplicaError> {
+        let mut ready = self.node.ready();
+        self.follow_standing(outputs);
+        // A leader's messages need not wait for its own disk.
+        send(outputs, ready.take_messages());
+        for state in ready.take_read_states() {
+            if let Some(round) = self.own_round(&state.request_ctx) {
+                outputs.may_read(round, state.index);
+            }
+        }
+        commit(outputs, ready.take_committed_entries())?;
+        if !ready.snapshot().get_metadata().is_empty_position() {
+            self.install(&ready, outputs)?;
+        }
+        if ready.must_sync() {
+            let kept = self.hard_state();
+            let entries: Vec<_> = ready.entries().iter().map(storage::from_raft).collect();
+            self.node.mut_store().log.append(Some(kept), &entries, self.durability)?;
+        }
+        send(outputs, ready.take_persisted_messages());
+        let mut light = self.node.advance_append(ready);
+        send(outputs, light.take_messages());
+        commit(outputs, light.take_committed_entries())
+    }
+
+    fn install(&mut self, ready: &raft::Ready, outputs: &mut impl Outputs) -> Result<(), ReplicaError> {
+        let metadata = ready.snapshot().get_metadata();
+        let position = Position { term: metadata.term, index: metadata.index };
+        let membership = Membership::from_raft(metadata.get_conf_state());
+        let kept = self.hard_state();
+        let storage = self.node.mut_store();
+        storage.log.reset(position, kept)?;
+        storage.applied = position;
+        storage.membership = membership.clone();
+        outputs.install(position, &membership);
+        Ok(())
+    }
+
+    fn hard_state(&self) -> HardState {
+        let state = self.node.raft.hard_state();
+        HardState { term: state.term, vote: state.vote, commit: state.commit }
+    }
+
+    fn follow_standing(&mut self, outputs: &mut impl Outputs) {
+        let raft = &self.node.raft;
+        let role = match raft.state {
+            StateRole::Leader => Role::Leader,
+            StateRole::Follower => Role::Follower,
+            StateRole::Candidate | StateRole::PreCandidate => Role::Candidate,
+        };
+        let leader = Some(raft.leader_id).filter(|id| *id != raft::INVALID_ID);
+        let standing = Standing { term: raft.term, leader, role };
+        if standing != self.standing {
+            self.standing = standing;
+            self.draw_election_timeout();
+            outputs.stands(standing);
+        }
+    }
+
+    /// The library draws from the system's chance; ours must repeat itself.
+    fn draw_election_timeout(&mut self) {
+        let spread = (self.random)() % self.election_ticks.max(1) as u64;
+        self.node.raft.set_randomized_election_timeout(self.election_ticks + spread as usize);
+    }
+
+    fn own_round(&self, context: &[u8]) -> Option<u64> {
+        let (id, rest) = context.split_first_chunk::<8>()?;
+        let (nonce, round) = rest.split_first_chunk::<8>()?;
+        let is_own = u64::from_be_bytes(*id) == self.id && u64::from_be_bytes(*nonce) == self.nonce;
+        is_own.then(|| u64::from_be_bytes(*round.first_chunk::<8>().unwrap_or(&[0; 8])))
+    }
+
+    /// Hands the office over to another voter, if this is the leader: it is told to stand for election once it
+    /// has all entries. Until then, or for an election timeout, proposals are refused.
+    pub fn transfer_leader(&mut self, to: u64) {
+        self.node.transfer_leader(to);
+    }
+
+    /// A message to this member could not be carried.
+    pub fn unreachable(&mut self, id: u64) {
+        self.node.report_unreachable(id);
+    }
+
+    /// A snapshot for this member was delivered, or was not.
+    pub fn snapshot_sent(&mut self, id: u64, delivered: bool) {
+        let status = if delivered { raft::SnapshotStatus::Finish } else { raft::SnapshotStatus::Failure };
+        self.node.report_snapshot(id, status);
+    }
+
+    /// Entries up to this one are in the store and survive a crash there, and no member is thought to need
+    /// them: they may be forgotten.
+    ///
+    /// # Errors
+    /// The log has failed.
+    pub fn purge(&mut self, through: u64) -> Result<(), ReplicaError> {
+        Ok(self.node.mut_store().log.purge(through)?)
+    }
+
+    /// Does a piece of the work on the log that later entries would wait for otherwise. To be called when there
+    /// is nothing else to do, until it says `false`; a call takes milliseconds.
+    ///
+    /// # Errors
+    /// The log has failed. No room on the disk is no error yet.
+    pub fn prepare_log(&mut self) -> Result<bool, ReplicaError> {
+        match self.node.mut_store().log.prepare() {
+            Err(LogError::Full(_)) => Ok(false),
+            prepared => Ok(prepared?),
+        }
+    }
+
+    /// This member.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Where it stands.
+    pub fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    /// The last entry that a majority has, as far as this member knows.
+    pub fn committed(&self) -> u64 {
+        self.node.raft.raft_log.committed
+    }
+
+    /// Whether a leader has committed an entry of its own term, from which on it knows what is committed.
+    pub fn has_committed_in_term(&self) -> bool {
+        self.node.raft.commit_to_current_term()
+    }
+
+    /// Its log.
+    pub fn log(&self) -> &Log {
+        &self.node.store().log
+    }
+
+    /// Who takes part, as of the last change applied.
+    pub fn membership(&self) -> &Membership {
+        &self.node.store().membership
+    }
+
+    /// The others as this leader knows them; empty if it is none.
+    pub fn followers(&self) -> Vec<Follower> {
+        if self.node.raft.state != StateRole::Leader {
+            return Vec::new();
+        }
+        let others = self.node.raft.prs().iter().filter(|(id, _)| **id != self.id);
+        let mut others: Vec<_> = others
+            .map(|(id, progress)| Follower {
+                id: *id,
+                matched: progress.matched,
+                recent: progress.recent_active,
+                needs_snapshot: progress.state == raft::ProgressState::Snapshot,
+            })
+            .collect();
+        others.sort_by_key(|other| other.id);
+        others
+    }
+}
+
+fn send(outputs: &mut impl Outputs, messages: Vec<raft::eraftpb::Message>) {
+    if !messages.is_empty() {
+        outputs.send(messages.into_iter().map(Message).collect());
+    }
+}
+
+fn commit(outputs: &mut impl Outputs, entries: Vec<Entry>) -> Result<(), ReplicaError> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    outputs.commit(entries.into_iter().map(committed).collect::<Result<_, _>>()?);
+    Ok(())
+}
+
+fn committed(entry: Entry) -> Result<Committed, ReplicaError> {
+    let position = storage::position_of(&entry);
+    let change_error = |cause: String| ReplicaError::Change { index: position.index, cause };
+    let payload = match entry.get_entry_type() {
+        EntryType::EntryNormal if entry.data.is_empty() => Payload::Nothing,
+        EntryType::EntryNormal => Payload::Entry(entry.data),
+        EntryType::EntryConfChange => {
+            let mut change = ConfChange::default();
+            change.merge_from_bytes(&entry.data).map_err(|e| change_error(e.to_string()))?;
+            Payload::Change(Change::from_raft(&change), change.context)
+        }
+        EntryType::EntryConfChangeV2 => return Err(change_error("of a kind that is never proposed".to_owned())),
+    };
+    Ok(Committed { position, context: entry.context, payload })
+}
+
+fn library(error: raft::Error) -> ReplicaError {
+    ReplicaError::Library(error.to_string())
+}
+
+/// Whether a snapshot is one.
+trait Placed {
+    fn is_empty_position(&self) -> bool;
+}
+
+impl Placed for raft::eraftpb::SnapshotMetadata {
+    fn is_empty_position(&self) -> bool {
+        self.index == 0
+    }
+}
