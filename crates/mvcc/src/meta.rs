@@ -1,11 +1,12 @@
 //! The small records beside history, and the keys they stand under.
 
+use bytes::Bytes;
 use prost::Message;
 use stentor_proto::storagepb::{Compaction, Identity, LeaseRecord, Progress};
 
 use crate::Error;
 use crate::alarm::{Alarm, AlarmKind};
-use crate::engine::{Family, Read};
+use crate::engine::{Engine, Family, Read};
 use crate::lease::LeaseId;
 
 pub(crate) const PROGRESS: &[u8] = b"progress";
@@ -50,12 +51,21 @@ fn alarm_of_key(key: &[u8]) -> Option<Alarm> {
 }
 
 fn message<M: Message + Default>(engine: &(impl Read + ?Sized), key: &[u8]) -> Result<Option<M>, Error> {
-    let Some(bytes) = engine.get(Family::Meta, key)? else { return Ok(None) };
+    decode(engine.get(Family::Meta, key)?, key)
+}
+
+fn decode<M: Message + Default>(bytes: Option<Bytes>, key: &[u8]) -> Result<Option<M>, Error> {
+    let Some(bytes) = bytes else { return Ok(None) };
     M::decode(bytes).map(Some).map_err(|e| Error::inconsistent(format!("record {}: {e}", key.escape_ascii())))
 }
 
 pub(crate) fn progress(engine: &(impl Read + ?Sized)) -> Result<Option<Progress>, Error> {
     message(engine, PROGRESS)
+}
+
+/// As it would be after a crash.
+pub(crate) fn persisted_progress(engine: &(impl Engine + ?Sized)) -> Result<Option<Progress>, Error> {
+    decode(engine.get_persisted(Family::Meta, PROGRESS)?, PROGRESS)
 }
 
 pub(crate) fn compaction(engine: &(impl Read + ?Sized)) -> Result<Option<Compaction>, Error> {

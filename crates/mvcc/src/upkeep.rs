@@ -4,7 +4,7 @@ use prost::Message;
 use stentor_proto::storagepb::Identity;
 
 use crate::engine::{Batch, Durability, Family, Sizes};
-use crate::{Error, Store, meta};
+use crate::{Error, LogPosition, Store, meta};
 
 impl Store {
     /// Who the store belongs to, if that was ever said.
@@ -51,6 +51,28 @@ impl Store {
     /// Engine errors.
     pub fn sizes(&self) -> Result<Sizes, Error> {
         Ok(self.engine().sizes()?)
+    }
+
+    /// The last entry whose effects would survive a crash of the machine right now: a log outside need not
+    /// keep what is up to it. An engine that cannot tell makes all that was applied survive first.
+    ///
+    /// ```
+    /// use stentor_mvcc::engine::{Durability, memory};
+    /// use stentor_mvcc::{LogPosition, Options, Store};
+    /// let options = Options { durability: Durability::Buffered, ..Default::default() };
+    /// let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, options)?;
+    /// store.apply(&[], LogPosition { term: 1, index: 1 })?;
+    /// assert_eq!(store.persisted_position()?, LogPosition::default());
+    /// store.flush()?;
+    /// assert_eq!(store.persisted_position()?, LogPosition { term: 1, index: 1 });
+    /// # Ok::<(), stentor_mvcc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Engine errors; a record that can't be read.
+    pub fn persisted_position(&self) -> Result<LogPosition, Error> {
+        let progress = meta::persisted_progress(&*self.engine())?.unwrap_or_default();
+        Ok(LogPosition { term: progress.applied_term, index: progress.applied_index })
     }
 
     /// Everything applied so far survives a crash of the machine when this returns.

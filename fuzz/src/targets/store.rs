@@ -18,7 +18,7 @@ pub(crate) fn open(disk: &Disk) -> Result<Store, Error> {
 
 /// Puts, a delete, a transaction, a lease and a compaction: revisions 2 to 6.
 pub(crate) fn fill(store: &Store) -> Result<(), Error> {
-    store.set_identity(&Identity { cluster_id: 1, member_id: 2 })?;
+    store.set_identity(&Identity { cluster_id: 1, member_id: 2, has_log: false })?;
     store.execute(Op::LeaseGrant(LeaseGrantRequest { id: 77, ttl: 60 }))?;
     store.put(put("a", "1", 0))?;
     store.put(put("a", "2", 77))?;

@@ -25,6 +25,9 @@ pub enum EngineError {
     /// Another engine, here or in another process, has the data open.
     #[error("the data is in use ({0}): stop the other process, or use another data directory")]
     Locked(String),
+    /// It was written without a log of the engine's own, which is another one's to replay.
+    #[error("the data goes with a log kept beside it ({0}): open it with the program that keeps that log")]
+    NeedsLog(String),
     /// The data was written by a later version of this program.
     #[error("the data has format {found}, this version knows formats up to {supported}: use the version that wrote it")]
     TooNew {

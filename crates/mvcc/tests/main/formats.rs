@@ -54,7 +54,7 @@ fn make_format_1() {
     }
     let scratch = tempfile::tempdir().unwrap();
     let store = open(scratch.path()).unwrap();
-    store.set_identity(&Identity { cluster_id: 0xc1, member_id: 0x4d }).unwrap();
+    store.set_identity(&Identity { cluster_id: 0xc1, member_id: 0x4d, has_log: false }).unwrap();
     store.execute(Op::LeaseGrant(LeaseGrantRequest { id: 7, ttl: 60 })).unwrap();
     store.execute(Op::LeaseGrant(LeaseGrantRequest { id: -9, ttl: 3600 })).unwrap();
     for n in 0..60 {
@@ -174,7 +174,7 @@ fn data_of_format_1_is_read_and_written() {
     copy(&data("format-1/data"), directory.path());
     let store = open(directory.path()).unwrap();
     assert_eq!(store.index_checkpoint(), Revision::new(64), "its checkpoint is used");
-    assert_eq!(store.identity().unwrap(), Some(Identity { cluster_id: 0xc1, member_id: 0x4d }));
+    assert_eq!(store.identity().unwrap(), Some(Identity { cluster_id: 0xc1, member_id: 0x4d, has_log: false }));
     goes_on(&store);
     drop(store);
     let store = open(directory.path()).unwrap();
@@ -203,7 +203,7 @@ fn a_snapshot_of_format_1_is_restored() {
 fn a_later_format_is_refused_with_a_clear_line() {
     let directory = temporary();
     copy(&data("format-1/data"), directory.path());
-    std::fs::write(directory.path().join("FORMAT"), "stentor data format 2\n").unwrap();
+    std::fs::write(directory.path().join("FORMAT"), "stentor data format 3\n").unwrap();
     let error = open(directory.path()).err().unwrap().to_string();
-    assert!(error.contains("format 2") && error.contains("use the version that wrote it"), "{error}");
+    assert!(error.contains("format 3") && error.contains("use the version that wrote it"), "{error}");
 }

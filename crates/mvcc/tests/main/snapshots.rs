@@ -24,7 +24,7 @@ fn engine() -> MemoryEngine {
 fn filled() -> Store {
     let options = Options { wall_clock: || 1_700_000_000_000, ..Options::default() };
     let store = Store::open(engine(), options).unwrap();
-    store.set_identity(&Identity { cluster_id: 1, member_id: 2 }).unwrap();
+    store.set_identity(&Identity { cluster_id: 1, member_id: 2, has_log: false }).unwrap();
     store.execute(Op::LeaseGrant(LeaseGrantRequest { id: 5, ttl: 60 })).unwrap();
     let put = |key: String, size: usize, lease| {
         let put = PutRequest { key: key.into(), value: vec![b'v'; size].into(), lease, ..Default::default() };
@@ -196,7 +196,7 @@ fn only_an_empty_engine_is_filled() {
     let snapshot = bytes(&filled(), 1 << 20);
     let disk = Disk::new();
     let store = Store::open(MemoryEngine::open(&disk).unwrap(), Options::default()).unwrap();
-    store.set_identity(&Identity { cluster_id: 7, member_id: 8 }).unwrap();
+    store.set_identity(&Identity { cluster_id: 7, member_id: 8, has_log: false }).unwrap();
     drop(store);
     // Who it belongs to may be known before.
     let engine = MemoryEngine::open(&disk).unwrap();

@@ -48,6 +48,9 @@ pub struct Identity {
     pub cluster_id: u64,
     #[prost(uint64, tag = "2")]
     pub member_id: u64,
+    /// a log goes with it: without that log the store must not be served
+    #[prost(bool, tag = "3")]
+    pub has_log: bool,
 }
 /// The state of the store beside its history; written with each batch of changes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

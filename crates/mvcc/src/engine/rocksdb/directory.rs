@@ -10,8 +10,13 @@ use super::errors::io_error;
 
 /// Says what the directory holds, before anything else is in it.
 const FORMAT_FILE: &str = "FORMAT";
-/// The format that this version writes, and the latest that it reads.
-const FORMAT: u32 = 1;
+/// The format of a database with a log of its own.
+const WITH_LOG: u32 = 1;
+/// The format of one whose newest writes may be in a log outside alone. Whoever does not know that log would
+/// take an old state for the newest.
+const WITHOUT_LOG: u32 = 2;
+/// The latest format that this version reads.
+const LATEST: u32 = WITHOUT_LOG;
 
 /// A data directory that this engine, and no other, has open.
 pub(super) struct Directory {
@@ -32,8 +37,9 @@ impl Drop for Lock {
 
 impl Directory {
     /// Makes the directory if it is missing, checks that it is ours and of a format that we know, and
-    /// locks it.
-    pub(super) fn open(path: &Path) -> Result<Directory, EngineError> {
+    /// locks it. One that had a log of its own, `has_log`, may become one without, but not the other way
+    /// round.
+    pub(super) fn open(path: &Path, has_log: bool) -> Result<Directory, EngineError> {
         create(path)?;
         let path = path.canonicalize().map_err(|e| io_error("find", path, &e))?;
         let format = path.join(FORMAT_FILE);
@@ -45,15 +51,24 @@ impl Directory {
                     path.display()
                 )));
             }
-            write_format(&path)?;
+            write_format(&path, if has_log { WITH_LOG } else { WITHOUT_LOG })?;
         }
-        check_format(&format)?;
+        let found = read_format(&format)?;
         if let (Some(table), false) = (&files.table, files.current) {
             // RocksDB would take this for a new database and delete the table.
             let path = path.display();
             return Err(EngineError::Corrupt(format!("{path} has {table} but no file CURRENT to say how to read it")));
         }
-        let lock = lock(&format)?;
+        let mut lock = lock(&format)?;
+        match (found, has_log) {
+            (WITHOUT_LOG, true) => return Err(EngineError::NeedsLog(path.display().to_string())),
+            (WITH_LOG, false) => {
+                // It takes the place of the file that is locked.
+                write_format(&path, WITHOUT_LOG)?;
+                lock = self::lock(&format)?;
+            }
+            _ => {}
+        }
         Ok(Directory { path, _lock: lock })
     }
 
@@ -156,11 +171,11 @@ fn sync_directory(path: &Path) -> Result<(), EngineError> {
 }
 
 /// Writes the format in one step that survives a crash.
-fn write_format(directory: &Path) -> Result<(), EngineError> {
+fn write_format(directory: &Path, number: u32) -> Result<(), EngineError> {
     let temporary = directory.join(format!("{FORMAT_FILE}.tmp"));
     let write = || -> io::Result<()> {
         let mut file = File::create(&temporary)?;
-        file.write_all(format::line(FORMAT).as_bytes())?;
+        file.write_all(format::line(number).as_bytes())?;
         file.sync_all()?;
         fs::rename(&temporary, directory.join(FORMAT_FILE))
     };
@@ -168,11 +183,11 @@ fn write_format(directory: &Path) -> Result<(), EngineError> {
     sync_directory(directory)
 }
 
-fn check_format(path: &Path) -> Result<(), EngineError> {
+fn read_format(path: &Path) -> Result<u32, EngineError> {
     let content = fs::read(path).map_err(|e| io_error("read", path, &e))?;
     match format::parse(&content) {
-        Some(FORMAT) => Ok(()),
-        Some(found) if found > FORMAT => Err(EngineError::TooNew { found, supported: FORMAT }),
+        Some(found @ (WITH_LOG | WITHOUT_LOG)) => Ok(found),
+        Some(found) if found > LATEST => Err(EngineError::TooNew { found, supported: LATEST }),
         _ => {
             let start = String::from_utf8_lossy(content.get(..80).unwrap_or(&content)).into_owned();
             Err(EngineError::Corrupt(format!("{} says {start:?}, which is no format of ours", path.display())))

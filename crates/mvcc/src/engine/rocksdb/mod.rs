@@ -93,7 +93,7 @@ impl RocksDbEngine {
         options: &Options,
         mut database: ::rocksdb::Options,
     ) -> Result<RocksDbEngine, EngineError> {
-        let directory = Directory::open(path)?;
+        let directory = Directory::open(path, options.write_ahead_log)?;
         let background = BackgroundError::default();
         database.set_info_logger(background.logger());
         let open = |database: &::rocksdb::Options| {

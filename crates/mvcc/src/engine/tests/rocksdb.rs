@@ -87,8 +87,8 @@ fn the_format_is_checked() {
     let format = directory.path().join("FORMAT");
     write_numbers(&directory.engine().unwrap(), 3);
     assert_eq!(fs::read_to_string(&format).unwrap(), "stentor data format 1\n");
-    fs::write(&format, "stentor data format 2\n").unwrap();
-    assert_eq!(directory.refusal(), EngineError::TooNew { found: 2, supported: 1 });
+    fs::write(&format, "stentor data format 3\n").unwrap();
+    assert_eq!(directory.refusal(), EngineError::TooNew { found: 3, supported: 2 });
     for unreadable in ["", "stentor data format 0\n", "something else\n"] {
         fs::write(&format, unreadable).unwrap();
         assert!(matches!(directory.refusal(), EngineError::Corrupt(_)), "{unreadable:?}");
@@ -99,6 +99,20 @@ fn the_format_is_checked() {
     assert!(!format.exists(), "a foreign directory stays as it is");
     fs::write(&format, "stentor data format 1\n").unwrap();
     assert_eq!(keys(&directory.engine().unwrap(), History, "", None), "0000 0001 0002");
+}
+
+/// A database may lose its own log, for one outside, but then it is no whole one any more.
+#[test]
+fn without_a_log_of_its_own_it_is_not_opened_with_one() {
+    let mut directory = Directory::new(Options::default());
+    write_numbers(&directory.engine().unwrap(), 3);
+    directory.options = Options::replayed();
+    // What was in the log is there.
+    assert_eq!(keys(&directory.engine().unwrap(), History, "", None), "0000 0001 0002");
+    assert_eq!(fs::read_to_string(directory.path().join("FORMAT")).unwrap(), "stentor data format 2\n");
+    assert_eq!(keys(&directory.engine().unwrap(), History, "", None), "0000 0001 0002");
+    directory.options = Options::default();
+    assert!(matches!(directory.refusal(), EngineError::NeedsLog(_)));
 }
 
 #[test]
