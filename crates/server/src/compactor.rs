@@ -10,9 +10,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use crate::apply::ProposeError;
 use crate::config::AutoCompaction;
 use crate::node::Node;
+use crate::replication::{Halt, ProposeError};
 
 /// How soon to look again while reads from before a compaction are going on.
 const WAIT_FOR_READERS: Duration = Duration::from_millis(2);
@@ -58,7 +58,7 @@ async fn work(node: &Arc<Node>, stop: &CancellationToken) {
             Err(_) if stop.is_cancelled() => return,
             Err(error) => {
                 error!(%error, "compaction could not go on");
-                node.compaction_stopped(ProposeError::Store(error));
+                node.compaction_stopped(ProposeError::Halted(Halt::Store(error)));
                 REST_AFTER_ERROR
             }
         };

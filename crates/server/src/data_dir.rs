@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use stentor_mvcc::engine::rocksdb::{Options, RocksDbEngine};
-use stentor_mvcc::engine::{Engine, EngineError};
+use stentor_mvcc::engine::{Engine as _, EngineError};
 use stentor_mvcc::snapshot::{self, RestoreError, RestoreOptions};
 use stentor_proto::snapshot::{BLOCK, HASH};
+use stentor_raft::log::SystemDisk;
 use tracing::info;
 
 use crate::config::InitialClusterState;
+use crate::storage::Storage;
 
 /// Where the store is within the data directory.
 const STORE: &str = "store";
@@ -74,7 +76,7 @@ pub(crate) enum DataDirError {
 ///
 /// # Errors
 /// [`DataDirError`]; another process that has it open is one of them.
-pub(crate) fn open(path: &Path, state: InitialClusterState) -> Result<Arc<dyn Engine>, DataDirError> {
+pub(crate) fn open(path: &Path, log: &Path, state: InitialClusterState) -> Result<Storage, DataDirError> {
     let failed = |cause| DataDirError::Directory { path: path.to_path_buf(), cause };
     let has_snapshot = path.join(SNAPSHOT).is_file() || path.join(TAKEN).is_file();
     let has_data = path.join(STORE).is_dir() || has_snapshot;
@@ -90,7 +92,10 @@ pub(crate) fn open(path: &Path, state: InitialClusterState) -> Result<Arc<dyn En
     if has_snapshot {
         take_in(path)?;
     }
-    Ok(Arc::new(RocksDbEngine::open(path.join(STORE), &Options::default())?))
+    let engine = Arc::new(RocksDbEngine::open(path.join(STORE), &Options::replayed())?);
+    create_private(log).map_err(|cause| DataDirError::Directory { path: log.to_path_buf(), cause })?;
+    let log = SystemDisk::new(log).map_err(|cause| DataDirError::Directory { path: log.to_path_buf(), cause })?;
+    Ok(Storage { engine, log: Arc::new(log) })
 }
 
 /// Makes a store of the snapshot in the directory. It is built beside its place and then moved there, so
@@ -152,6 +157,8 @@ mod tests {
 
     use super::*;
 
+    const LOG: &str = "log";
+
     /// A snapshot of one pair, without its hash.
     fn snapshot() -> Vec<u8> {
         let store = Store::open(MemoryEngine::open(&Disk::new()).unwrap(), StoreOptions::default()).unwrap();
@@ -166,11 +173,12 @@ mod tests {
 
     /// Opens the directory, finds what the snapshot holds and nothing that is left of it.
     fn holds_it(path: &Path) {
-        let engine = open(path, InitialClusterState::Existing).unwrap();
+        let engine = open(path, &path.join(LOG), InitialClusterState::Existing).unwrap().engine;
         let view = Store::open_shared(engine, StoreOptions::default()).unwrap().view();
         assert_eq!(view.pair_at(b"k", Revision::new(2).unwrap()).unwrap().unwrap().value, "v");
-        let names: Vec<_> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        assert_eq!(names, [STORE]);
+        let mut names: Vec<_> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, [LOG, STORE]);
     }
 
     #[test]
@@ -206,7 +214,7 @@ mod tests {
         fs::write(path.join(SNAPSHOT), snapshot()).unwrap();
         holds_it(path);
         fs::write(path.join(SNAPSHOT), snapshot()).unwrap();
-        let refused = open(path, InitialClusterState::New).err().unwrap();
+        let refused = open(path, &path.join(LOG), InitialClusterState::New).err().unwrap();
         assert!(matches!(refused, DataDirError::Occupied { .. }), "{refused}");
         fs::remove_file(path.join(SNAPSHOT)).unwrap();
         holds_it(path);
@@ -221,7 +229,7 @@ mod tests {
         bytes[..middle].reverse();
         fs::write(path.join(SNAPSHOT), &bytes).unwrap();
         for _ in 0..2 {
-            let refused = open(path, InitialClusterState::New).err().unwrap();
+            let refused = open(path, &path.join(LOG), InitialClusterState::New).err().unwrap();
             assert!(matches!(refused, DataDirError::Restore { .. }), "{refused}");
             assert_eq!(fs::read(path.join(SNAPSHOT)).unwrap(), bytes);
             assert!(!path.join(STORE).exists());

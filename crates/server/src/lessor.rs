@@ -19,9 +19,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::apply::{ProposeError, Proposer};
 use crate::environment::Environment;
 use crate::metrics::Metrics;
+use crate::replication::{ProposeError, Proposer};
 
 /// Most ends proposed at once, so that a burst of expiries leaves room for other writes.
 const MAX_EXPIRING: usize = 512;
@@ -130,15 +130,21 @@ pub(crate) struct Lessor {
 }
 
 impl Lessor {
+    /// Without any lease.
+    pub(crate) fn new(metrics: Metrics) -> Lessor {
+        Lessor { deadlines: Mutex::default(), changed: Notify::new(), ended: watch::Sender::new(0), metrics }
+    }
+
     /// Every lease of the store gets its full TTL again, and `grace` on top: its holder may not have
     /// found the server for that long.
-    pub(crate) fn resume(view: &View, grace: Duration, metrics: Metrics) -> Lessor {
+    pub(crate) fn resume(&self, view: &View, grace: Duration) {
         let now = Instant::now();
         let mut deadlines = Deadlines::default();
         for (id, lease) in view.leases().iter() {
             deadlines.set(id.get(), lease.ttl_seconds, now + seconds(lease.ttl_seconds) + grace);
         }
-        Lessor { deadlines: Mutex::new(deadlines), changed: Notify::new(), ended: watch::Sender::new(0), metrics }
+        *self.deadlines.lock() = deadlines;
+        self.changed.notify_one();
     }
 
     /// A grant was applied.
@@ -316,7 +322,8 @@ mod tests {
             store.apply(&[entry], LogPosition { term: 1, index }).unwrap()[0].as_ref().unwrap();
         }
         let grace = seconds(1);
-        let lessor = Lessor::resume(&store.view(), grace, Metrics::new(MetricsLevel::Basic));
+        let lessor = Lessor::new(Metrics::new(MetricsLevel::Basic));
+        lessor.resume(&store.view(), grace);
         let left: Vec<_> = (1..=7).map(|id| lessor.remaining(id).unwrap()).collect();
         let most = seconds(MAX_TTL_SECONDS) + grace;
         assert_eq!(left, [grace, grace, grace, grace * 2, most, most, most]);

@@ -23,7 +23,6 @@ mod services;
 pub mod watchers;
 
 // A write's way, from the service to the store and back; and what else the core does.
-pub mod apply;
 mod checkpoints;
 mod compactor;
 mod gate;
@@ -32,5 +31,7 @@ pub mod log_entry;
 pub mod node;
 mod quota;
 pub mod reads;
+pub mod replication;
+pub mod storage;
 
 pub mod environment;

@@ -1,13 +1,31 @@
 //! A log entry as bytes: what a replicated log carries and keeps.
 //!
-//! The first byte is the version of what follows. An entry of a version that is not known must stop the
-//! member, not be skipped: the others apply it.
+//! | bytes | |
+//! |---|---|
+//! | 1 | the version of what follows |
+//! | 8 | the member that proposed it, big endian |
+//! | 8 | which of that member's proposals it is, big endian |
+//! | the rest | [`LogEntry`] |
+//!
+//! An entry of a version that is not known must stop the member, not be skipped: the others apply it.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::Message;
 use stentor_proto::storagepb::LogEntry;
 
 const VERSION: u8 = 1;
+
+/// Version, member and number.
+const HEAD: usize = 1 + 8 + 8;
+
+/// Which proposal an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ProposalId {
+    /// The member whose client asked for it.
+    pub member_id: u64,
+    /// Used once by that member; a restarted one begins somewhere else.
+    pub number: u64,
+}
 
 /// Bytes that are no log entry of this version.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,24 +39,37 @@ pub enum LogEntryError {
 }
 
 /// The entry as bytes.
-pub fn encode(entry: &LogEntry) -> Bytes {
-    let mut bytes = BytesMut::with_capacity(1 + entry.encoded_len());
+pub fn encode(id: ProposalId, entry: &LogEntry) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(HEAD + entry.encoded_len());
     bytes.put_u8(VERSION);
-    // The buffer grows as needed, so that encoding can't fail.
-    bytes.put_slice(&entry.encode_to_vec());
+    bytes.put_u64(id.member_id);
+    bytes.put_u64(id.number);
+    entry.encode_raw(&mut bytes);
     bytes.freeze()
 }
 
-/// The entry that bytes stand for.
+/// Whose proposal the bytes are, with what [`decode`] takes.
 ///
 /// # Errors
 /// [`LogEntryError`]; the member must stop, since the others may read it otherwise.
-pub fn decode(mut bytes: Bytes) -> Result<LogEntry, LogEntryError> {
+pub fn split(mut bytes: Bytes) -> Result<(ProposalId, Bytes), LogEntryError> {
     match bytes.try_get_u8() {
-        Ok(VERSION) => LogEntry::decode(bytes).map_err(|e| LogEntryError::Malformed(e.to_string())),
-        Ok(version) if version > VERSION => Err(LogEntryError::TooNew(version)),
-        _ => Err(LogEntryError::Malformed("no version".to_owned())),
+        Ok(VERSION) => {}
+        Ok(version) if version > VERSION => return Err(LogEntryError::TooNew(version)),
+        _ => return Err(LogEntryError::Malformed("no version".to_owned())),
     }
+    match (bytes.try_get_u64(), bytes.try_get_u64()) {
+        (Ok(member_id), Ok(number)) => Ok((ProposalId { member_id, number }, bytes)),
+        _ => Err(LogEntryError::Malformed("no proposer".to_owned())),
+    }
+}
+
+/// The entry in what [`split`] leaves.
+///
+/// # Errors
+/// [`LogEntryError::Malformed`].
+pub fn decode(rest: Bytes) -> Result<LogEntry, LogEntryError> {
+    LogEntry::decode(rest).map_err(|e| LogEntryError::Malformed(e.to_string()))
 }
 
 #[cfg(test)]
@@ -52,10 +83,14 @@ mod tests {
     fn an_entry_comes_back_and_others_are_refused() {
         let put = PutRequest { key: "k".into(), value: "v".into(), lease: 3, ..Default::default() };
         let entry = LogEntry { time_unix_ms: 17, user: "alice".into(), op: Some(Op::Put(put)) };
-        let bytes = encode(&entry);
-        assert_eq!(decode(bytes.clone()), Ok(entry));
-        assert_eq!(decode(Bytes::from_static(&[9, 1])), Err(LogEntryError::TooNew(9)));
-        assert!(matches!(decode(Bytes::new()), Err(LogEntryError::Malformed(_))));
-        assert!(matches!(decode(bytes.slice(..bytes.len() - 1)), Err(LogEntryError::Malformed(_))));
+        let id = ProposalId { member_id: 7, number: u64::MAX };
+        let bytes = encode(id, &entry);
+        let (found, rest) = split(bytes.clone()).unwrap();
+        assert_eq!((found, decode(rest.clone())), (id, Ok(entry)));
+        assert!(matches!(decode(rest.slice(..rest.len() - 1)), Err(LogEntryError::Malformed(_))));
+        assert_eq!(split(Bytes::from_static(&[9, 1])), Err(LogEntryError::TooNew(9)));
+        for cut in [0, 1, HEAD - 1] {
+            assert!(matches!(split(bytes.slice(..cut)), Err(LogEntryError::Malformed(_))));
+        }
     }
 }

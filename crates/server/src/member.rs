@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::FutureExt;
-use stentor_mvcc::engine::Engine;
 use stentor_mvcc::{AlarmKind, Commit, Observer, Record, View};
 use stentor_proto::etcdserverpb::RangeRequest;
 use stentor_watch::{Hub, HubOptions};
@@ -23,6 +22,7 @@ use crate::node::{Node, Running, StartError};
 use crate::rpc::Members;
 use crate::rpc::watch::WatchService;
 use crate::services;
+use crate::storage::Storage;
 use crate::watchers::Sampler;
 
 /// Why a member could not start.
@@ -52,20 +52,20 @@ pub struct Member {
 }
 
 impl Member {
-    /// Opens the store in `engine` and starts what runs beside it, until `stop`; called within the runtime that
+    /// Opens store and log and starts what runs beside them, until `stop`; called within the runtime that
     /// serves it. It is served by
     /// [`crate::net::Server::serve`], and says that it can be once [`Member::set_serving`] was called.
     ///
     /// # Errors
     /// [`MemberError`].
     pub fn start(
-        engine: Arc<dyn Engine>,
+        storage: impl Into<Storage>,
         config: &Config,
         environment: Environment,
         metrics: Metrics,
         stop: &CancellationToken,
     ) -> Result<Member, MemberError> {
-        let (node, mut running) = Node::start(engine, config, environment, metrics.clone(), stop)?;
+        let (node, mut running) = Node::start(storage.into(), config, environment, metrics.clone(), stop)?;
         let members = Members::single(&node, config);
         let hub = Hub::follow(&node.store, HubOptions::default());
         let watch = WatchService::new(&node, hub.clone(), config, stop.clone());
@@ -146,7 +146,7 @@ impl Probe for MemberProbe {
     }
 
     fn has_leader(&self) -> bool {
-        true
+        self.node.leader().is_some()
     }
 
     fn is_learner(&self) -> bool {
@@ -162,7 +162,7 @@ impl Probe for MemberProbe {
             let view = self.node.read(false).await.map_err(|e| e.to_string())?;
             // A member that can't write must not be sent clients, though it still reads.
             match self.node.write_health.failure() {
-                Some(failure) => Err(failure),
+                Some(failure) => Err(failure.to_string()),
                 None => health_read(&view),
             }
         })

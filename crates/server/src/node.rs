@@ -4,16 +4,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stentor_mvcc::{Alarm, AlarmKind, Answer, Options, Store, View, engine::Durability, engine::Engine};
+use stentor_mvcc::{Alarm, AlarmKind, Answer, LogPosition, Options, Store, View, engine};
 use stentor_proto::etcdserverpb::alarm_request::AlarmAction;
 use stentor_proto::etcdserverpb::{AlarmRequest, CompactionRequest, ResponseHeader};
 use stentor_proto::storagepb::{Identity, LogEntry, log_entry::Op};
 use stentor_proto::{EtcdError, Revision};
+use stentor_raft::Membership;
+use stentor_raft::log::{self, Log};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::apply::{self, Limits, ProposeError, Proposer, WriteHealth};
 use crate::config::Config;
 use crate::environment::{Environment, Worker, Workers};
 use crate::gate::Gate;
@@ -21,13 +22,16 @@ use crate::lessor::Lessor;
 use crate::metrics::Metrics;
 use crate::quota::SpaceQuota;
 use crate::reads::ReadAdmission;
+use crate::replication::{self, Halt, Handle, Limits, Parts, ProposeError, WriteHealth};
+use crate::storage::Storage;
 use crate::{checkpoints, compactor, quota};
 
 /// etcd lets a write or linearizable read take this long, and two election timeouts.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
 
-/// The first term: a fresh etcd elects itself into the second.
-const FIRST_TERM: u64 = 2;
+/// What a fresh log goes on after: as if a first term had seen one entry, which is how an etcd begins that
+/// then elects itself into the second term.
+const BEFORE_FIRST: LogPosition = LogPosition { term: 1, index: 1 };
 
 /// Calls that read the whole store at a time, of each kind: each holds a thread.
 pub(crate) const MAX_SCANS: usize = 4;
@@ -75,6 +79,18 @@ pub enum StartError {
     /// A thread can't be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] std::io::Error),
+    /// The log can't be opened.
+    #[error("the log can't be opened: {0}")]
+    Log(#[from] log::LogError),
+    /// The store had a log, which is not there.
+    #[error(
+        "the log of this store is missing: put it back, restore a snapshot, or remove this member from its cluster \
+         and add it anew with an empty directory"
+    )]
+    LogMissing,
+    /// The log can't be followed.
+    #[error(transparent)]
+    Halted(#[from] Halt),
 }
 
 /// The core of a member.
@@ -88,12 +104,13 @@ pub struct Node {
     pub(crate) reads: ReadAdmission,
     /// For calls that hash the whole store.
     pub(crate) hashes: Gate,
+    /// For calls that give space back to the system, which one can do for all.
+    pub(crate) defragmentations: Gate,
     /// For the steps in which snapshots are read; a client that takes its snapshot slowly keeps nobody out.
     pub(crate) snapshots: Gate,
     pub(crate) write_health: Arc<WriteHealth>,
-    proposer: Proposer,
+    replication: Handle,
     identity: Identity,
-    term: u64,
     compactions: watch::Sender<Revision>,
     space_work: watch::Sender<SpaceWork>,
 }
@@ -109,7 +126,9 @@ struct SpaceWork {
 /// What a node runs beside its callers; ends when its token is cancelled.
 pub struct Running {
     store: Arc<Store>,
-    /// Applies what was accepted, then ends.
+    /// Brings what was accepted into the log, then ends.
+    driver: Worker,
+    /// Applies all of that, then ends.
     applier: Worker,
     others: Vec<Worker>,
 }
@@ -122,6 +141,7 @@ impl Running {
 
     /// Waits until all work has ended: first what writes, then, cut short, what only tidies up.
     pub async fn ended(self) {
+        self.driver.ended().await;
         self.applier.ended().await;
         self.store.interrupt();
         for worker in self.others {
@@ -131,58 +151,77 @@ impl Running {
 }
 
 impl Node {
-    /// Opens the store in `engine` and starts what runs beside it, until `stop`.
+    /// Opens store and log and starts what runs beside them, until `stop`. A member that is a cluster of its
+    /// own has applied all of its log when this returns.
     ///
     /// # Errors
-    /// A store that can't be opened; a thread that can't be started.
+    /// A store or a log that can't be opened, or do not belong together; a thread that can't be started.
     pub fn start(
-        engine: Arc<dyn Engine>,
+        storage: Storage,
         config: &Config,
         environment: Environment,
         metrics: Metrics,
         stop: &CancellationToken,
     ) -> Result<(Arc<Node>, Running), StartError> {
-        let durability = if config.unsafe_no_fsync { Durability::Buffered } else { Durability::Synced };
+        // The log answers for what was acknowledged.
+        let durability = engine::Durability::Buffered;
         let options = Options { durability, max_txn_ops: config.max_txn_ops, ..Options::default() };
-        let store = Arc::new(Store::open_shared(engine, options)?);
+        let store = Arc::new(Store::open_shared(storage.engine, options)?);
+        let log = open_log(storage.log, &store)?;
         let identity = identity(&store, config, &environment)?;
         let settings = Settings::from(config);
-        let view = store.view();
-        let term = (view.applied().term + 1).max(FIRST_TERM);
-        let lessor = Arc::new(Lessor::resume(&view, settings.election_timeout, metrics.clone()));
+        let lessor = Arc::new(Lessor::new(metrics.clone()));
         let limits = Limits {
             max_request_bytes: settings.max_request_bytes,
             time_limit: settings.time_limit,
             slow: settings.slow_apply,
         };
         let write_health = Arc::new(WriteHealth::default());
-        let (proposer, applier) =
-            apply::queue(store.clone(), lessor.clone(), term, &limits, write_health.clone(), &metrics);
+        let parts = Parts {
+            store: store.clone(),
+            lessor: lessor.clone(),
+            log,
+            member_id: identity.member_id,
+            membership: Membership::of_voters([identity.member_id]),
+            limits,
+            durability: if config.unsafe_no_fsync { log::Durability::Buffered } else { log::Durability::Synced },
+            heartbeat: config.heartbeat_interval,
+            election_timeout: settings.election_timeout,
+            catch_up_entries: config.snapshot_catchup_entries,
+            health: write_health.clone(),
+            metrics: metrics.clone(),
+        };
+        let replication = replication::join(parts, &environment)?;
+        let view = store.view();
+        lessor.resume(&view, settings.election_timeout);
+        let proposer = replication.handle.proposer.clone();
         let node = Arc::new(Node {
             compactions: watch::Sender::new(view.compacted().unwrap_or_default()),
             space_work: watch::Sender::new(SpaceWork { finished: store.compaction_finished(), obstacle: None }),
             reads: ReadAdmission::new(config.max_answer_bytes, settings.time_limit),
             hashes: Gate::new(MAX_SCANS, settings.time_limit),
             snapshots: Gate::new(MAX_SCANS, settings.time_limit),
+            defragmentations: Gate::new(1, settings.time_limit),
             store,
             metrics,
             settings,
             lessor: lessor.clone(),
             write_health,
-            proposer: proposer.clone(),
+            replication: replication.handle,
             identity,
-            term,
             environment: environment.clone(),
         });
         let workers = environment.workers;
         let automatic = compactor::run_automatic(node.clone(), config.auto_compaction, stop.clone());
         let running = Running {
             store: node.store.clone(),
-            // A task though it blocks while the disk syncs: see docs/decisions/0006.
-            applier: Workers::Tasks.spawn("apply", applier.run(stop.clone()))?,
+            // Tasks though they block while the disk works: see docs/decisions/0006.
+            driver: Workers::Tasks.spawn("log", replication.driver.run(stop.clone()))?,
+            applier: Workers::Tasks.spawn("apply", replication.applier.run())?,
             others: vec![
                 workers.spawn("compaction", compactor::run(node.clone(), stop.clone()))?,
-                workers.spawn("checkpoints", checkpoints::run(node.store.clone(), stop.clone()))?,
+                workers
+                    .spawn("checkpoints", checkpoints::run(node.store.clone(), config.snapshot_count, stop.clone()))?,
                 Workers::Tasks.spawn("auto-compaction", automatic)?,
                 Workers::Tasks.spawn("leases", lessor.run(proposer, environment, stop.clone()))?,
             ],
@@ -201,7 +240,7 @@ impl Node {
             cluster_id: self.identity.cluster_id,
             member_id: self.identity.member_id,
             revision: 0,
-            raft_term: self.term,
+            raft_term: self.term(),
         }
     }
 
@@ -210,9 +249,19 @@ impl Node {
         &self.identity
     }
 
-    /// The term of the log.
+    /// The newest term that this member knows.
     pub fn term(&self) -> u64 {
-        self.term
+        self.replication.standing.borrow().term
+    }
+
+    /// The leader that this member follows, which may be itself.
+    pub fn leader(&self) -> Option<u64> {
+        self.replication.standing.borrow().leader
+    }
+
+    /// The last entry of the log that is known here to be committed.
+    pub fn committed_index(&self) -> u64 {
+        self.replication.progress.committed()
     }
 
     /// The space quota in bytes; 0 for none.
@@ -231,18 +280,18 @@ impl Node {
     /// [`ProposeError`].
     pub(crate) async fn propose(&self, op: Op) -> Result<Answer, ProposeError> {
         let time_unix_ms = (self.environment.wall_unix_ms)();
-        self.proposer.propose(LogEntry { time_unix_ms, user: String::new(), op: Some(op) }).await
+        self.replication.proposer.propose(LogEntry { time_unix_ms, user: String::new(), op: Some(op) }).await
     }
 
-    /// Waits until a read of the store sees every write acknowledged before this call. On a single node
-    /// it does at once: what is acknowledged is published.
+    /// Waits until a read of the store sees every write acknowledged before this call. A member that alone
+    /// decides need not wait: what is acknowledged is published.
     ///
     /// # Errors
-    /// Those of the environment's barrier; with several members, no leader or a timeout.
+    /// Those of the environment's barrier; without a leader, a timeout.
     pub(crate) async fn barrier(&self) -> Result<(), ProposeError> {
         match &self.environment.barrier {
             Some(barrier) => Ok(barrier().await?),
-            None => Ok(()),
+            None => Ok(self.replication.barrier.pass().await?),
         }
     }
 
@@ -357,15 +406,38 @@ impl Node {
     }
 }
 
+/// The log that goes with the store, or a new one that goes on where the store is.
+fn open_log(disk: Arc<dyn log::Disk>, store: &Store) -> Result<Log, StartError> {
+    if store.view().applied() == LogPosition::default() {
+        store.apply(&[], BEFORE_FIRST)?;
+    }
+    if let Some(log) = Log::open(disk.clone(), log::Options::default())? {
+        return Ok(log);
+    }
+    // A second one in its place would forget whom this member has voted for, and what it has acknowledged.
+    if store.identity()?.is_some_and(|identity| identity.has_log) {
+        return Err(StartError::LogMissing);
+    }
+    Ok(Log::create(disk, replication::position(store.view().applied()), log::Options::default())?)
+}
+
 /// The ids of this cluster and member: those in the store, else the configured ones, else random ones.
 fn identity(store: &Store, config: &Config, environment: &Environment) -> Result<Identity, StartError> {
-    if let Some(identity) = store.identity()? {
-        return Ok(identity);
+    match store.identity()? {
+        Some(identity) if identity.has_log => return Ok(identity),
+        // Written before there were logs.
+        Some(identity) => {
+            let identity = Identity { has_log: true, ..identity };
+            store.set_identity(&identity)?;
+            return Ok(identity);
+        }
+        None => {}
     }
     let some_id = || (environment.random)().max(1);
     let identity = Identity {
         cluster_id: config.cluster_id.unwrap_or_else(some_id),
         member_id: config.member_id.unwrap_or_else(some_id),
+        has_log: true,
     };
     store.set_identity(&identity)?;
     Ok(identity)

@@ -83,9 +83,9 @@ async fn serve(config: &Config) -> Result<(), RunError> {
     let client_http = bind(&config.listen_client_http_urls)?;
     let metrics_only = bind(&config.listen_metrics_urls)?;
 
-    let engine = data_dir::open(&config.data_dir, config.initial_cluster_state)?;
+    let storage = data_dir::open(&config.data_dir, &config.wal_dir, config.initial_cluster_state)?;
     let stop = CancellationToken::new();
-    let member = Member::start(engine, config, Environment::system(), metrics.clone(), &stop)?;
+    let member = Member::start(storage, config, Environment::system(), metrics.clone(), &stop)?;
     let server = Server::new(config, metrics, stop.clone());
     let client_app = if client_http.is_empty() { member.app() } else { member.grpc_app() };
     attach(&server, client, &client_app);

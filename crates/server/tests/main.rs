@@ -11,4 +11,5 @@ mod leases;
 #[cfg(all(feature = "binary", feature = "rocksdb"))]
 mod processes;
 mod quota;
+mod replication;
 mod watch;

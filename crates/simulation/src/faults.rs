@@ -178,8 +178,10 @@ pub(crate) fn kill(sim: &mut Sim<'_>, world: &World, member: usize) {
         return;
     }
     sim.crash(member::name(member));
+    // What of the log was not synced is lost by halves.
+    let mut random = Random::new(sim.elapsed().as_millis() as u64 ^ member as u64);
     edit(world, member, |state| {
-        state.disk.crash();
+        state.disks.crash(&mut || random.next());
         state.applied = 0;
     });
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use stentor_client::ErrorKind;
-use stentor_mvcc::engine::memory::Disk;
+use stentor_server::storage::Disks;
 use turmoil::Sim;
 
 use crate::check::{Excuses, check, events_due};
@@ -156,7 +156,7 @@ impl Run {
             let kept = self.random.below(state.length as u64 + 1) as usize;
             state.length = kept;
             for member in &mut state.members {
-                member.disk = Disk::new();
+                member.disks = Disks::new();
             }
             if matches!(restore, Restore::Elsewhere) {
                 state.cluster += 1;

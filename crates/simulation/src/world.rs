@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use stentor_mvcc::engine::memory::Disk;
+use stentor_server::storage::Disks;
 
 use crate::log::{Log, Op};
 use crate::member;
@@ -37,7 +37,7 @@ pub(crate) struct State {
 
 /// One member, running or not.
 pub(crate) struct MemberState {
-    pub(crate) disk: Disk,
+    pub(crate) disks: Disks,
     pub(crate) applied: usize,
     /// How long an entry takes to come here.
     pub(crate) lag: Duration,
@@ -47,7 +47,7 @@ pub(crate) struct MemberState {
 
 impl World {
     pub(crate) fn new(members: usize) -> World {
-        let member = || MemberState { disk: Disk::new(), applied: 0, lag: Duration::ZERO, is_cut_off: false };
+        let member = || MemberState { disks: Disks::new(), applied: 0, lag: Duration::ZERO, is_cut_off: false };
         World(Arc::new(Mutex::new(State {
             log: Log::new(),
             written_at: Vec::new(),
@@ -79,6 +79,14 @@ impl State {
         let state = self.members.get(member).filter(|state| !state.is_cut_off)?;
         let written = *self.written_at.get(applied)?;
         (applied < self.length && written + state.lag <= now).then(|| self.log.entries.get(applied).cloned())?
+    }
+
+    /// How many entries lead to a revision, without those after them that change nothing.
+    pub(crate) fn entries_at(&self, revision: i64) -> usize {
+        if revision <= 1 {
+            return 0;
+        }
+        self.log.revisions.iter().position(|after| *after >= revision).map_or(0, |last| last + 1)
     }
 
     /// Whether the link has been dead for as long as a client waits with its first ping.

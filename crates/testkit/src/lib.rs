@@ -38,7 +38,7 @@ use hyper_util::rt::TokioIo;
 use link::Network;
 use parking_lot::Mutex;
 use stentor_client::{Client, ClientBuilder, Revision};
-use stentor_mvcc::engine::memory::{Disk, MemoryEngine};
+use stentor_mvcc::engine::memory::MemoryEngine;
 use stentor_mvcc::snapshot::{self, RestoreOptions};
 use stentor_proto::etcdserverpb::kv_client::KvClient;
 use stentor_proto::etcdserverpb::lease_client::LeaseClient;
@@ -48,6 +48,7 @@ use stentor_server::environment::{Environment, Workers};
 use stentor_server::member::Member;
 use stentor_server::metrics::Metrics;
 use stentor_server::net::Server;
+use stentor_server::storage::Disks;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
@@ -83,7 +84,7 @@ pub struct SavedStore(Arc<[u8]>);
 pub struct TestServer {
     config: Config,
     network: Network,
-    disk: Mutex<Disk>,
+    disks: Mutex<Disks>,
     running: Mutex<Option<Running>>,
 }
 
@@ -120,8 +121,8 @@ impl TestServer {
             Ok(_) => return Err(TestError::Flags(flags.join(" "))),
             Err(error) => return Err(TestError::Flags(error.to_string())),
         };
-        let (network, disk) = (Network::new(), Mutex::new(Disk::new()));
-        let server = TestServer { config, network, disk, running: Mutex::new(None) };
+        let (network, disks) = (Network::new(), Mutex::new(Disks::new()));
+        let server = TestServer { config, network, disks, running: Mutex::new(None) };
         server.run().await?;
         Ok(server)
     }
@@ -129,8 +130,8 @@ impl TestServer {
     async fn run(&self) -> Result<(), TestError> {
         let failed = |error: &dyn fmt::Display| TestError::Start(error.to_string());
         let (metrics, stop) = (Metrics::new(self.config.metrics), CancellationToken::new());
-        let engine = Arc::new(MemoryEngine::open(&self.disk.lock()).map_err(|error| failed(&error))?);
-        let member = Member::start(engine, &self.config, environment(), metrics.clone(), &stop);
+        let storage = self.disks.lock().storage().map_err(|error| failed(&error))?;
+        let member = Member::start(storage, &self.config, environment(), metrics.clone(), &stop);
         let member = member.map_err(|error| failed(&error))?;
         let server = Server::new(&self.config, metrics, stop.clone());
         server.serve(self.network.listen(), member.app());
@@ -184,9 +185,9 @@ impl TestServer {
         server.shutdown(STOP).await;
         member.ended().await;
         // Whatever still holds the engine is as dead as a process that has ended; its writes are there.
-        let disk = self.disk.lock();
-        disk.write_back();
-        disk.crash();
+        let disks = self.disks.lock();
+        disks.engine.write_back();
+        disks.engine.crash();
     }
 
     /// Puts a pair by a way of its own, which [`unreachable`](Self::unreachable) does not close.
@@ -252,13 +253,13 @@ impl TestServer {
     pub async fn restore(&self, saved: &SavedStore) -> Result<(), TestError> {
         self.halt().await;
         let failed = |error: &dyn fmt::Display| TestError::Start(error.to_string());
-        let disk = Disk::new();
-        let engine = MemoryEngine::open(&disk).map_err(|error| failed(&error))?;
+        let disks = Disks::new();
+        let engine = MemoryEngine::open(&disks.engine).map_err(|error| failed(&error))?;
         snapshot::restore(&mut &saved.0[..], &engine, &RestoreOptions::default()).map_err(|error| failed(&error))?;
         drop(engine);
-        disk.write_back();
-        disk.crash();
-        *self.disk.lock() = disk;
+        disks.engine.write_back();
+        disks.engine.crash();
+        *self.disks.lock() = disks;
         self.run().await
     }
 

@@ -9,7 +9,7 @@ use stentor_proto::etcdserverpb::{
     RequestOp, TxnRequest, compare, request_op,
 };
 use stentor_proto::storagepb::{LogEntry, log_entry::Op};
-use stentor_server::log_entry;
+use stentor_server::log_entry::{self, ProposalId};
 
 use super::store;
 use crate::{Outcome, Target};
@@ -18,8 +18,13 @@ use crate::{Outcome, Target};
 pub const LOG_ENTRY: Target = Target { name: "log_entry", decode, samples, refuses: true, cost: 1 };
 
 fn decode(bytes: &[u8]) -> Outcome {
-    let Ok(entry) = log_entry::decode(Bytes::copy_from_slice(bytes)) else { return Outcome::Refused };
-    assert_eq!(log_entry::decode(log_entry::encode(&entry)), Ok(entry.clone()));
+    let Ok((id, rest)) = log_entry::split(Bytes::copy_from_slice(bytes)) else { return Outcome::Refused };
+    let Ok(entry) = log_entry::decode(rest) else { return Outcome::Refused };
+    let again = log_entry::split(log_entry::encode(id, &entry)).and_then(|(again, rest)| {
+        assert_eq!(again, id);
+        log_entry::decode(rest)
+    });
+    assert_eq!(again, Ok(entry.clone()));
     if !passes(&entry) {
         return Outcome::Refused;
     }
@@ -137,5 +142,5 @@ fn samples() -> Vec<Vec<u8>> {
         Op::Alarm(AlarmRequest { action: 2, member_id: 2, alarm: 1 }),
     ];
     let entry = |op| LogEntry { time_unix_ms: 1_790_000_000_001, user: "root".into(), op: Some(op) };
-    ops.into_iter().map(|op| log_entry::encode(&entry(op)).to_vec()).collect()
+    ops.into_iter().map(|op| log_entry::encode(ProposalId { member_id: 1, number: 2 }, &entry(op)).to_vec()).collect()
 }

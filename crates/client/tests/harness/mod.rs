@@ -17,7 +17,7 @@ use stentor_server::member::Member;
 use stentor_server::metrics::Metrics;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use door::{Accept, Bytes, Door};
+pub(crate) use door::{Accept, Door};
 pub(crate) use wire::{Wire, over};
 
 /// For what a clock that is paused decides by timers alone.

@@ -35,8 +35,13 @@ pub(crate) fn build(values: &Values, warnings: &mut Vec<String>) -> Result<Confi
     insecure("listen-peer-urls", values.urls("listen-peer-urls")?)?;
     let peers = insecure("initial-advertise-peer-urls", values.urls("initial-advertise-peer-urls")?)?;
     let initial_advertise_peer_urls = initial_cluster(values, &name, peers)?;
+    let wal_dir = match values.text("wal-dir") {
+        "" => data_dir.join("log"),
+        given => PathBuf::from(given),
+    };
     Ok(Config {
         data_dir,
+        wal_dir,
         listen_client_urls: listen_client_urls(values)?,
         listen_client_http_urls: listen(values, "listen-client-http-urls")?,
         listen_metrics_urls: listen(values, "listen-metrics-urls")?,
@@ -50,6 +55,9 @@ pub(crate) fn build(values: &Values, warnings: &mut Vec<String>) -> Result<Confi
         cluster_id: id(values, "stentor-cluster-id")?,
         member_id: id(values, "stentor-member-id")?,
         election_timeout,
+        heartbeat_interval: Duration::from_millis(values.uint("heartbeat-interval")),
+        snapshot_count: values.uint("snapshot-count"),
+        snapshot_catchup_entries: values.uint("snapshot-catchup-entries"),
         quota: match values.int("quota-backend-bytes") {
             0 => Quota::Bytes(DEFAULT_QUOTA_BYTES),
             bytes => u64::try_from(bytes).map_or(Quota::Unlimited, Quota::Bytes),
@@ -112,7 +120,6 @@ fn feature_gates(text: &str) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// The heartbeat is checked against it, though nothing beats until there are other members.
 fn election_timeout(values: &Values) -> Result<Duration, ConfigError> {
     let heartbeat = values.uint("heartbeat-interval");
     let election = values.uint("election-timeout");

@@ -48,6 +48,8 @@ pub struct Config {
     pub name: String,
     /// Where the data is. It need not exist.
     pub data_dir: PathBuf,
+    /// Where the log is.
+    pub wal_dir: PathBuf,
     /// Where clients are served, gRPC and, unless [`Config::listen_client_http_urls`] are given, HTTP.
     pub listen_client_urls: Vec<Url>,
     /// Where clients are served HTTP alone.
@@ -66,6 +68,12 @@ pub struct Config {
     pub member_id: Option<u64>,
     /// Time without a leader before an election; a lease lasts at least one and a half of it.
     pub election_timeout: Duration,
+    /// Between two words of a leader to the others.
+    pub heartbeat_interval: Duration,
+    /// Entries of the log that may have to be applied again after a crash, about.
+    pub snapshot_count: u64,
+    /// Entries of the log kept for members that lag, though they need not be applied again here.
+    pub snapshot_catchup_entries: u64,
     /// Above this, writes that need space are refused.
     pub quota: Quota,
     /// Operations allowed in a transaction, per level and list.

@@ -197,23 +197,23 @@ fn a_cluster_of_one_is_fine() {
 #[test]
 fn ignored_flags_are_named_once() {
     let (_, warnings) =
-        run(&["--wal-dir=a", "--wal-dir=b", "--logger=zap", "--cors=*", "--enable-grpc-gateway"], &[]).unwrap();
+        run(&["--max-wals=1", "--max-wals=2", "--logger=zap", "--cors=*", "--enable-grpc-gateway"], &[]).unwrap();
     assert_eq!(warnings.len(), 4, "{warnings:?}");
-    assert!(warnings.iter().any(|warning| warning.contains("--wal-dir")));
+    assert!(warnings.iter().any(|warning| warning.contains("--max-wals")));
     assert_eq!(run(&["--max-txn-ops=1"], &[]).unwrap().1, Vec::<String>::new());
 }
 
 #[test]
-fn flags_of_the_replicated_log_are_checked_and_named() {
+fn flags_of_the_replicated_log_act() {
     let args =
-        ["--snapshot-count=10", "--snapshot-catchup-entries=10", "--heartbeat-interval=29", "--election-timeout=271"];
+        ["--snapshot-count=10", "--snapshot-catchup-entries=11", "--heartbeat-interval=29", "--election-timeout=271"];
     let (config, warnings) = run(&args, &[]).unwrap();
     assert_eq!(config.election_timeout, Duration::from_millis(271));
-    assert_eq!(
-        warnings,
-        ["heartbeat-interval", "snapshot-catchup-entries", "snapshot-count"]
-            .map(|name| format!("--{name} has no effect in this version"))
-    );
+    assert_eq!(config.heartbeat_interval, Duration::from_millis(29));
+    assert_eq!((config.snapshot_count, config.snapshot_catchup_entries), (10, 11));
+    assert_eq!(config.wal_dir, config.data_dir.join("log"));
+    assert_eq!(ok(&["--wal-dir=/fast"]).wal_dir, PathBuf::from("/fast"));
+    assert_eq!(warnings, Vec::<String>::new());
 }
 
 #[test]
@@ -280,7 +280,8 @@ fn a_file_alone_counts() {
     assert_eq!(config.quota, Quota::Bytes(53_248));
     assert_eq!(config.auto_compaction, AutoCompaction::Periodic(Duration::from_secs(300)));
     assert_eq!(config.log.outputs, [LogOutput::Stderr, LogOutput::File("/tmp/x.log".into())]);
-    assert_eq!(warnings, ["--heartbeat-interval has no effect in this version"]);
+    assert_eq!(config.heartbeat_interval, Duration::from_millis(50));
+    assert_eq!(warnings, Vec::<String>::new());
 
     let by_variable = file("name: by-variable");
     let path = by_variable.path().to_str().unwrap();

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 use tracing::info;
 
-use super::status::{not_built, of_propose, of_stopping, of_store};
+use super::status::{not_built, of_propose, of_store};
 use crate::node::Node;
 use crate::version;
 
@@ -113,7 +113,7 @@ impl Maintenance for MaintenanceService {
             version: version::ETCD_VERSION.to_owned(),
             db_size: sizes.total as i64,
             leader: self.node.identity().member_id,
-            raft_index: view.applied().index,
+            raft_index: self.node.committed_index(),
             raft_term: self.node.term(),
             raft_applied_index: view.applied().index,
             errors: alarms.map(|alarm| alarm_text(&alarm)).collect(),
@@ -198,8 +198,8 @@ impl Maintenance for MaintenanceService {
         let disk = &self.node.metrics.disk;
         let timed = Timed::begin(&disk.backend_defrag_duration);
         let _running = InFlight::begin(&disk.defrag_inflight);
-        let done = self.node.environment.workers.blocking(move || store.defragment());
-        done.await.map_err(of_stopping)?.map_err(of_store)?;
+        let done = self.node.defragmentations.run(self.node.environment.workers, move || store.defragment());
+        done.await?.map_err(of_store)?;
         timed.done();
         info!("defragmentation is done");
         Ok(Response::new(DefragmentResponse::default()))
@@ -219,7 +219,6 @@ impl Maintenance for MaintenanceService {
 
 #[cfg(test)]
 mod tests {
-    use stentor_mvcc::engine::memory::{Disk, MemoryEngine};
     use tokio_util::sync::CancellationToken;
 
     use super::*;
@@ -227,13 +226,27 @@ mod tests {
     use crate::environment::{Environment, Workers};
     use crate::metrics::Metrics;
     use crate::node::MAX_SCANS;
+    use crate::storage::Disks;
 
     fn node(stop: &CancellationToken) -> Arc<Node> {
         let Ok(Command::Run { config, .. }) = config::load([], []) else { panic!("the defaults are refused") };
-        let engine = Arc::new(MemoryEngine::open(&Disk::new()).unwrap());
+        let storage = Disks::new().storage().unwrap();
         let environment = Environment { workers: Workers::Tasks, ..Environment::system() };
         let metrics = Metrics::new(config.metrics);
-        Node::start(engine, &config, environment, metrics, stop).unwrap().0
+        Node::start(storage, &config, environment, metrics, stop).unwrap().0
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_defragments_at_a_time_and_no_other_waits_for_ever() {
+        let stop = CancellationToken::new();
+        let node = node(&stop);
+        let service = MaintenanceService::new(node.clone());
+        let defragment = || service.defragment(Request::new(DefragmentRequest::default()));
+        let another = node.defragmentations.enter(1).await.unwrap();
+        assert_eq!(told(defragment().await), Some("etcdserver: request timed out".to_owned()));
+        drop(another);
+        assert_eq!(told(defragment().await), None);
+        stop.cancel();
     }
 
     async fn hash_kv(service: &MaintenanceService) -> Result<(), Status> {

@@ -1,5 +1,6 @@
 //! A disk that fails under the member.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use stentor_mvcc::engine::memory::Fault;
@@ -10,23 +11,49 @@ use tonic::Code;
 use crate::harness::{PATIENCE, Rig, get, prefixed, put};
 
 /// How the disk is made to fail.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Failing {
-    Write(Fault),
-    Sync(Fault),
+    /// The log can't be written.
+    Log(ErrorKind),
+    /// The log can't be synced.
+    LogSync(ErrorKind),
+    /// What is in the log can't be applied.
+    Store(Fault),
 }
 
 impl Failing {
     fn fail(self, rig: &Rig) {
         match self {
-            Failing::Write(fault) => rig.disk().fail_next_write(fault),
-            Failing::Sync(fault) => rig.disk().fail_next_sync(fault),
+            Failing::Log(kind) => rig.log().fail_write(0, kind),
+            Failing::LogSync(kind) => rig.log().fail_sync(0, kind),
+            Failing::Store(fault) => rig.disk().fail_next_write(fault),
+        }
+    }
+
+    /// What the failing write came to by a restart.
+    fn fate(self) -> Fate {
+        match self {
+            Failing::Log(_) => Fate::Lost,
+            Failing::LogSync(_) => Fate::Unknown,
+            Failing::Store(_) => Fate::Kept,
         }
     }
 }
 
-const ALL: [Failing; 4] =
-    [Failing::Write(Fault::Io), Failing::Write(Fault::Full), Failing::Sync(Fault::Io), Failing::Sync(Fault::Full)];
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Lost,
+    Kept,
+    Unknown,
+}
+
+const ALL: [Failing; 5] = [
+    Failing::Log(ErrorKind::Other),
+    Failing::Log(ErrorKind::StorageFull),
+    Failing::LogSync(ErrorKind::Other),
+    Failing::Store(Fault::Io),
+    Failing::Store(Fault::Full),
+];
 
 #[tokio::test(start_paused = true)]
 async fn writes_end_reads_go_on_and_a_restart_shows_what_was_acknowledged() {
@@ -38,7 +65,7 @@ async fn writes_end_reads_go_on_and_a_restart_shows_what_was_acknowledged() {
         failing.fail(&rig);
         let mut kv = rig.kv();
         let first = kv.put(put("k00", "lost")).await.unwrap_err();
-        let full = matches!(failing, Failing::Write(Fault::Full) | Failing::Sync(Fault::Full));
+        let full = matches!(failing, Failing::Store(Fault::Full) | Failing::Log(ErrorKind::StorageFull));
         let code = if full { Code::ResourceExhausted } else { Code::Internal };
         assert_eq!(first.code(), code, "{failing:?}: {first:?}");
         assert!(first.message().contains("then restart"), "{failing:?}: {first:?}");
@@ -62,10 +89,14 @@ async fn writes_end_reads_go_on_and_a_restart_shows_what_was_acknowledged() {
         rig.maintenance().alarm(AlarmRequest::default()).await.unwrap();
 
         let rig = rig.crash().await;
+        // What was not acknowledged is there whole or not at all, and nothing that came after it is.
         let list = rig.list("k").await;
-        assert_eq!((list.count, list.header.unwrap().revision), (20, 21), "{failing:?}");
-        assert!(list.kvs.iter().all(|pair| pair.value == "v"));
-        assert_eq!(rig.put("k00", "again").await, 22);
+        let kept = list.kvs[0].value == "lost";
+        assert!(failing.fate() == Fate::Unknown || (failing.fate() == Fate::Kept) == kept, "{failing:?}: {kept}");
+        let now = 21 + i64::from(kept);
+        assert_eq!((list.count, list.header.unwrap().revision), (20, now), "{failing:?}");
+        assert!(list.kvs[1..].iter().all(|pair| pair.value == "v"));
+        assert_eq!(rig.put("k00", "again").await, now + 1);
     }
 }
 
@@ -97,7 +128,7 @@ async fn every_write_of_a_failing_group_is_told() {
     let rig = Rig::start(&[]).await;
     rig.put("before", "").await;
     let kv = rig.kv();
-    rig.disk().fail_next_sync(Fault::Io);
+    rig.log().fail_write(0, ErrorKind::Other);
     let writes = (0..200).map(|n| {
         let mut kv = kv.clone();
         async move { kv.put(put(&format!("{n}"), "")).await }

@@ -11,17 +11,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
-use stentor_mvcc::engine::memory::{Disk, MemoryEngine};
+use stentor_mvcc::engine::memory::Disk;
 use stentor_proto::EtcdError;
 use stentor_proto::etcdserverpb::kv_client::KvClient;
 use stentor_proto::etcdserverpb::lease_client::LeaseClient;
 use stentor_proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use stentor_proto::etcdserverpb::{LeaseGrantRequest, PutRequest, RangeRequest, RangeResponse};
+use stentor_raft::log;
 use stentor_server::config::{self, Command, Config};
 use stentor_server::environment::{Environment, Workers};
 use stentor_server::member::Member;
 use stentor_server::metrics::Metrics;
 use stentor_server::net::{Listener, Server};
+use stentor_server::storage::Disks;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -60,14 +62,19 @@ impl Listener for Pipes {
 /// How a member is started.
 pub(crate) struct Setup {
     flags: Vec<String>,
-    disk: Disk,
+    disks: Disks,
     workers: Workers,
 }
 
 impl Setup {
     pub(crate) fn new(flags: &[&str]) -> Setup {
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        Setup { flags, disk: Disk::new(), workers: Workers::Tasks }
+        Setup { flags, disks: Disks::new(), workers: Workers::Tasks }
+    }
+
+    /// On what these disks hold.
+    pub(crate) fn on_disks(disks: Disks, flags: &[&str]) -> Setup {
+        Setup { disks, ..Setup::new(flags) }
     }
 
     /// Applies writes on threads, as the binary does, for tests that stop one of them.
@@ -86,8 +93,8 @@ impl Setup {
         let config = self.config();
         let metrics = Metrics::new(config.metrics);
         let stop = CancellationToken::new();
-        let engine = Arc::new(MemoryEngine::open(&self.disk).unwrap());
-        let member = Member::start(engine, &config, environment(self.workers), metrics.clone(), &stop).unwrap();
+        let storage = self.disks.storage().unwrap();
+        let member = Member::start(storage, &config, environment(self.workers), metrics.clone(), &stop).unwrap();
         let server = Server::new(&config, metrics.clone(), stop);
         let (connect, accepted) = mpsc::unbounded_channel();
         server.serve(Pipes { accepted }, member.app());
@@ -97,7 +104,7 @@ impl Setup {
 }
 
 /// Nothing of it differs from run to run.
-fn environment(workers: Workers) -> Environment {
+pub(crate) fn environment(workers: Workers) -> Environment {
     let begun = tokio::time::Instant::now();
     let drawn = AtomicU64::new(0);
     Environment {
@@ -124,8 +131,18 @@ impl Rig {
         Setup::new(flags).start().await
     }
 
+    /// The disk of the store.
     pub(crate) fn disk(&self) -> &Disk {
-        &self.setup.disk
+        &self.setup.disks.engine
+    }
+
+    pub(crate) fn disks(&self) -> &Disks {
+        &self.setup.disks
+    }
+
+    /// The disk of the log.
+    pub(crate) fn log(&self) -> &log::memory::Disk {
+        &self.setup.disks.log
     }
 
     /// The bytes of a connection of its own.
@@ -207,9 +224,14 @@ impl Rig {
 
     /// The host loses power, what was not synced is gone, and the member starts again.
     pub(crate) async fn crash(self) -> Rig {
-        let disk = self.disk().clone();
-        disk.crash();
+        let mut drawn = 0u64;
+        let mut random = move || {
+            drawn += 1;
+            drawn.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        };
         let Rig { setup, member, server, .. } = self;
+        setup.disks.crash(&mut random);
+        setup.disks.log.clear_faults();
         drop(server);
         member.ended().await;
         setup.start().await

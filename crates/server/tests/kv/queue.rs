@@ -8,7 +8,7 @@ use futures::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use stentor_mvcc::{Commit, Observer};
 use stentor_proto::EtcdError;
-use stentor_server::apply::MAX_PENDING;
+use stentor_server::replication::MAX_PENDING;
 
 use crate::harness::{PATIENCE, Setup, get, put, refused};
 

@@ -1,8 +1,8 @@
 //! Leases when the store takes no more writes.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
-use stentor_mvcc::engine::memory::Fault;
 use stentor_proto::etcdserverpb::alarm_request::AlarmAction;
 use stentor_proto::etcdserverpb::{AlarmRequest, AlarmType, LeaseGrantRequest, LeaseRevokeRequest};
 use tonic::Code;
@@ -16,7 +16,7 @@ async fn they_can_be_looked_at_and_kept_alive_but_not_granted_or_ended() {
     rig.grant(1, 10).await;
     rig.grant(2, 100).await;
     attach(&rig, "k", 1).await;
-    rig.disk().fail_next_write(Fault::Io);
+    rig.log().fail_write(0, ErrorKind::Other);
     let failed = rig.kv().put(put("x", "")).await.unwrap_err();
     assert_eq!(failed.code(), Code::Internal, "{failed:?}");
 

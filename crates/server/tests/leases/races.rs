@@ -100,7 +100,7 @@ async fn an_expired_lease_is_not_renewed_while_its_end_is_awaited() {
     attach(&rig, "k", 1).await;
     let mut stream = KeepAlive::open(&rig).await;
     assert_eq!(stream.renew(1).await, 10);
-    rig.disk().fail_next_write(stentor_mvcc::engine::memory::Fault::Io);
+    rig.log().fail_write(0, std::io::ErrorKind::Other);
     tokio::time::sleep(Duration::from_secs(11)).await;
     stream.send(1);
     assert!(timeout(Duration::from_secs(3600), stream.answer()).await.is_err(), "answered without an end");

@@ -1,0 +1,220 @@
+//! Applies what is committed, in order, and answers who proposed it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use stentor_mvcc::{LogPosition, Outcome, Store};
+use stentor_proto::storagepb::{LogEntry, log_entry::Op};
+use stentor_raft::{Change, Committed, Payload};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+use tracing::{error, warn};
+
+use super::pending::{Pending, Waiting};
+use super::proposer::{Halt, WriteHealth};
+use crate::lessor::Lessor;
+use crate::log_entry::{self, LogEntryError, ProposalId};
+use crate::metrics::Metrics;
+
+/// Bytes of entries after which a group is closed, so that a burst of large writes doesn't hold up small
+/// ones.
+const MAX_GROUP_BYTES: usize = 1 << 20;
+
+/// How far the applier is. The driver is woken only if it waits: a lone write has nobody to tell.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    applied: AtomicU64,
+    /// The last entry that a majority has, as far as is known here.
+    committed: AtomicU64,
+    /// The driver wants to know once this entry is applied.
+    wanted: AtomicU64,
+    reached: Notify,
+}
+
+impl Progress {
+    pub(super) fn new(applied: u64) -> Progress {
+        Progress {
+            applied: AtomicU64::new(applied),
+            committed: AtomicU64::new(applied),
+            wanted: AtomicU64::new(u64::MAX),
+            reached: Notify::new(),
+        }
+    }
+
+    /// The last entry known to be committed.
+    pub(crate) fn committed(&self) -> u64 {
+        self.committed.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_committed(&self, index: u64) {
+        self.committed.store(index, Ordering::Relaxed);
+    }
+
+    pub(super) fn applied(&self) -> u64 {
+        self.applied.load(Ordering::SeqCst)
+    }
+
+    /// [`Progress::reached`] returns once this entry is applied; `None` to wait for nothing.
+    pub(super) fn want(&self, index: Option<u64>) {
+        let index = index.unwrap_or(u64::MAX);
+        self.wanted.store(index, Ordering::SeqCst);
+        // It may have been applied just before.
+        if self.applied() >= index {
+            self.reached.notify_one();
+        }
+    }
+
+    /// Waits for what is wanted. Cancel safe.
+    pub(super) async fn reached(&self) {
+        self.reached.notified().await;
+    }
+
+    fn set(&self, index: u64) {
+        self.applied.store(index, Ordering::SeqCst);
+        if self.wanted.load(Ordering::SeqCst) <= index {
+            self.reached.notify_one();
+        }
+    }
+}
+
+/// Applies committed entries.
+pub(crate) struct Applier {
+    pub(super) committed: mpsc::UnboundedReceiver<Vec<Committed>>,
+    /// Changes of the membership that were applied.
+    pub(super) changed: mpsc::UnboundedSender<Change>,
+    pub(super) store: Arc<Store>,
+    pub(super) lessor: Arc<Lessor>,
+    pub(super) pending: Arc<Pending>,
+    pub(super) progress: Arc<Progress>,
+    pub(super) slow: Duration,
+    pub(super) health: Arc<WriteHealth>,
+    pub(super) metrics: Metrics,
+}
+
+/// Committed entries as the store takes them.
+#[derive(Default)]
+struct Group {
+    entries: Vec<LogEntry>,
+    /// Of the same length.
+    ids: Vec<ProposalId>,
+    bodies: Vec<bytes::Bytes>,
+    last: LogPosition,
+    bytes: usize,
+    /// A change of the membership ends its group.
+    change: Option<Change>,
+}
+
+impl Applier {
+    /// Applies until the driver has ended and all that it committed is applied, or until it can't go on.
+    pub(crate) async fn run(mut self) {
+        while let Some(committed) = self.committed.recv().await {
+            let result = self.apply_all(committed);
+            if let Err(halt) = result {
+                if self.health.set(&halt) {
+                    error!(error = %halt, "the store can't apply writes");
+                }
+                self.pending.fail(&halt);
+                return;
+            }
+        }
+        self.pending.stop();
+    }
+
+    /// Applies what is there, and what has been committed meanwhile.
+    pub(super) fn apply_all(&mut self, committed: Vec<Committed>) -> Result<(), Halt> {
+        let mut group = Group::default();
+        let mut batch = Some(committed);
+        while let Some(committed) = batch {
+            for entry in committed {
+                group.add(entry)?;
+                if group.bytes >= MAX_GROUP_BYTES || group.change.is_some() {
+                    self.apply(std::mem::take(&mut group))?;
+                }
+            }
+            batch = self.committed.try_recv().ok();
+        }
+        if group.last == LogPosition::default() { Ok(()) } else { self.apply(group) }
+    }
+
+    fn apply(&self, mut group: Group) -> Result<(), Halt> {
+        let start = Instant::now();
+        let mut waiting = self.pending.take(group.ids.iter().copied());
+        for (waiting, body) in waiting.iter_mut().zip(std::mem::take(&mut group.bodies)) {
+            // Who proposed it here has it as it was; what others proposed is decoded.
+            let entry = match waiting {
+                Some(waiting) => std::mem::take(&mut waiting.entry),
+                None => log_entry::decode(body)?,
+            };
+            group.entries.push(entry);
+        }
+        let store = self.store.clone();
+        store.apply_and_answer(&group.entries, group.last, |outcomes| match outcomes {
+            Ok(outcomes) => {
+                self.answer(start, &group, waiting, outcomes);
+                Ok(())
+            }
+            Err(error) => {
+                let halt = Halt::Store(error);
+                // Whether they will be there after a restart is not known here.
+                let waiting = waiting.into_iter().flatten();
+                waiting.for_each(|waiting| drop(waiting.answer.send(Err(halt.clone()))));
+                Err(halt)
+            }
+        })
+    }
+
+    fn answer(&self, start: Instant, group: &Group, waiting: Vec<Option<Waiting>>, outcomes: Vec<Outcome>) {
+        for (entry, outcome) in group.entries.iter().zip(&outcomes) {
+            if let Ok(answer) = outcome {
+                self.metrics.count_applied(answer);
+                self.follow_leases(entry);
+            }
+        }
+        let took = start.elapsed();
+        self.metrics.disk.backend_commit_duration.observe(took.as_secs_f64());
+        self.metrics.server.proposals_applied.set(group.last.index as i64);
+        if took > self.slow {
+            self.metrics.server.slow_apply.inc();
+            warn!(took_ms = took.as_millis() as u64, requests = outcomes.len(), "apply request took too long");
+        }
+        for (waiting, outcome) in waiting.into_iter().zip(outcomes) {
+            if let Some(waiting) = waiting {
+                // Who proposed it may be gone.
+                let _ = waiting.answer.send(Ok(outcome));
+            }
+        }
+        if let Some(change) = group.change {
+            // Without a driver the member stops.
+            let _ = self.changed.send(change);
+        }
+        self.progress.set(group.last.index);
+    }
+
+    fn follow_leases(&self, entry: &LogEntry) {
+        match &entry.op {
+            Some(Op::LeaseGrant(grant)) => self.lessor.granted(grant.id, grant.ttl),
+            Some(Op::LeaseRevoke(revoke)) => self.lessor.revoked(revoke.id),
+            _ => {}
+        }
+    }
+}
+
+impl Group {
+    fn add(&mut self, committed: Committed) -> Result<(), LogEntryError> {
+        self.last = LogPosition { term: committed.position.term, index: committed.position.index };
+        let data = match committed.payload {
+            Payload::Nothing => return Ok(()),
+            Payload::Entry(data) => data,
+            Payload::Change(change, data) => {
+                self.change = Some(change);
+                data
+            }
+        };
+        self.bytes += data.len();
+        let (id, body) = log_entry::split(data)?;
+        self.ids.push(id);
+        self.bodies.push(body);
+        Ok(())
+    }
+}
