@@ -159,3 +159,27 @@ async fn only_a_transaction_that_writes_can_be_ambiguous() {
     let outcome = read.await.unwrap().unwrap();
     assert_eq!(outcome.pair(0).unwrap().value_str(), Some("2"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_list_can_be_in_the_order_of_creation() {
+    let rig = Rig::start().await;
+    let client = rig.client();
+    let mut created = Vec::new();
+    for name in ["/q/c", "/q/a", "/q/b"] {
+        created.push(client.put(name, "1").await.unwrap());
+    }
+    client.put("/q/c", "2").await.unwrap();
+    let names = async |step| {
+        let outcome = client.txn().then(step).await.unwrap();
+        let pairs = outcome.results[0].pairs().iter();
+        pairs.map(|pair| pair.key_str().unwrap().trim_start_matches("/q/").to_owned()).collect::<Vec<_>>().concat()
+    };
+    let all = || list(KeyRange::prefix("/q/"));
+    assert_eq!(names(all()).await, "abc");
+    assert_eq!(names(all().oldest_first()).await, "cab");
+    assert_eq!(names(all().newest_first().limit(2)).await, "ba");
+    assert_eq!(names(all().created_before(created[2]).newest_first().limit(1)).await, "a");
+    assert_eq!(names(all().created_before(created[0])).await, "");
+    assert_eq!(names(all().created_before(Revision::ZERO)).await, "", "zero is no bound to the server");
+    failed(client.txn().then(list(KeyRange::segment("/q")).oldest_first()).await, ErrorKind::InvalidArgument);
+}

@@ -240,6 +240,20 @@ async fn waiting_ends_with_the_lease() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_place_that_somebody_deletes_is_lost() {
+    let rig = Rig::start().await;
+    let [holder, client] = clients(&rig);
+    let guard = soon(holder.lock("/l")).await.unwrap();
+    let lease = client.lease(TTL).await.unwrap();
+    let waiting = tokio::spawn(client.lock("/l").lease(&lease).into_future());
+    queued(&rig, "/l/", 2).await;
+    rig.delete(&format!("/l/{}", lease.id())).await;
+    guard.unlock().await.unwrap();
+    failed(soon(waiting).await.unwrap(), ErrorKind::LeaseLost);
+    assert!(matches!(lease.state(), LeaseState::Alive { .. }));
+}
+
+#[tokio::test(start_paused = true)]
 async fn waiting_survives_breaks_and_compaction() {
     let rig = Rig::start().await;
     let [holder, between, other] = clients(&rig);
