@@ -335,7 +335,8 @@ impl Replica {
             }
         }
         commit(outputs, ready.take_committed_entries())?;
-        if !ready.snapshot().get_metadata().is_empty_position() {
+        let installed = ready.snapshot().get_metadata().index;
+        if installed > 0 {
             self.install(&ready, outputs)?;
         }
         if ready.must_sync() {
@@ -345,6 +346,10 @@ impl Replica {
         }
         send(outputs, ready.take_persisted_messages());
         let mut light = self.node.advance_append(ready);
+        if installed > self.node.raft.raft_log.applied {
+            // Else the library looks for entries that the snapshot has replaced when it stands for election.
+            self.node.advance_apply_to(installed);
+        }
         send(outputs, light.take_messages());
         commit(outputs, light.take_committed_entries())
     }
@@ -517,13 +522,5 @@ fn library(error: raft::Error) -> ReplicaError {
     ReplicaError::Library(error.to_string())
 }
 
-/// Whether a snapshot is one.
-trait Placed {
-    fn is_empty_position(&self) -> bool;
-}
-
-impl Placed for raft::eraftpb::SnapshotMetadata {
-    fn is_empty_position(&self) -> bool {
-        self.index == 0
-    }
-}
+#[cfg(test)]
+mod tests;

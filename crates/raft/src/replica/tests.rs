@@ -1,0 +1,167 @@
+//! What whole clusters have taught, each by itself.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::log::{self, memory};
+
+const START: Position = Position { term: 1, index: 1 };
+
+/// A member that applies what is committed at once.
+struct Member {
+    replica: Replica,
+    disk: memory::Disk,
+    committed: VecDeque<Committed>,
+    sent: Vec<Message>,
+    installed: Vec<Position>,
+    /// The newest term of a message that was sent while the log on disk was of an older one.
+    too_early: Option<u64>,
+}
+
+/// What [`Member`] takes, without its replica.
+struct Taking<'a>(
+    &'a mut Vec<Message>,
+    &'a mut VecDeque<Committed>,
+    &'a mut Vec<Position>,
+    Vec<(u64, u64)>,
+    memory::Disk,
+);
+
+impl Outputs for Taking<'_> {
+    fn send(&mut self, messages: Vec<Message>) {
+        let disk = self.4.copy();
+        let kept = Log::open(Arc::new(disk), log::Options::default()).unwrap().unwrap().hard_state().term;
+        self.3.extend(messages.iter().map(|message| (message.term(), kept)));
+        self.0.extend(messages);
+    }
+    fn commit(&mut self, entries: Vec<Committed>) {
+        self.1.extend(entries);
+    }
+    fn may_read(&mut self, _: u64, _: u64) {}
+    fn stands(&mut self, _: Standing) {}
+    fn install(&mut self, position: Position, _: &Membership) {
+        self.1.clear();
+        self.2.push(position);
+    }
+}
+
+impl Member {
+    fn new(id: u64, start: Position, membership: Membership) -> Member {
+        let disk = memory::Disk::new();
+        let log = Log::create(Arc::new(disk.clone()), start, log::Options::default()).unwrap();
+        let replica = Replica::new(log, Options::new(id, start, membership), Box::new(move || id)).unwrap();
+        Member { replica, disk, committed: VecDeque::new(), sent: Vec::new(), installed: Vec::new(), too_early: None }
+    }
+
+    fn advance(&mut self) {
+        let mut taking =
+            Taking(&mut self.sent, &mut self.committed, &mut self.installed, Vec::new(), self.disk.clone());
+        self.replica.advance(&mut taking).unwrap();
+        // Asking whether to stand for election, a member speaks of the term to come.
+        let early = taking.3.into_iter().filter(|(term, kept)| *term > *kept + 1 || (*term > *kept && *kept > 0));
+        self.too_early = self.too_early.max(early.map(|(term, _)| term).max());
+    }
+
+    fn apply(&mut self) {
+        while let Some(entry) = self.committed.pop_front() {
+            if let Payload::Change(change, _) = entry.payload {
+                self.replica.apply_change(change).unwrap();
+            }
+            self.replica.applied(entry.position);
+        }
+    }
+
+    fn propose(&mut self, entries: u64) {
+        for _ in 0..entries {
+            self.replica.propose(Bytes::new(), "data".into()).unwrap();
+        }
+    }
+}
+
+type Members = BTreeMap<u64, Member>;
+
+fn voters(count: u64) -> Members {
+    let membership = Membership::of_voters(1..=count);
+    (1..=count).map(|id| (id, Member::new(id, START, membership.clone()))).collect()
+}
+
+/// Carries messages until there are none, except to members that are not there.
+fn settle(members: &mut Members) {
+    loop {
+        for member in members.values_mut() {
+            member.advance();
+            member.apply();
+            member.advance();
+        }
+        let sent: Vec<Message> = members.values_mut().flat_map(|member| member.sent.drain(..)).collect();
+        if sent.is_empty() {
+            return;
+        }
+        for message in sent {
+            if let Some(member) = members.get_mut(&message.to()) {
+                member.replica.step(message);
+            }
+        }
+    }
+}
+
+fn get(members: &mut Members, id: u64) -> &mut Member {
+    members.get_mut(&id).unwrap()
+}
+
+/// Makes one the leader.
+fn elect(members: &mut Members, id: u64) {
+    get(members, id).replica.campaign().unwrap();
+    settle(members);
+    assert_eq!(get(members, id).replica.standing().role, Role::Leader);
+}
+
+/// Lets a leader's heartbeat pass.
+fn beat(members: &mut Members, id: u64) {
+    get(members, id).replica.tick();
+    settle(members);
+}
+
+/// A cluster of three whose third has got a snapshot from the first.
+fn with_a_snapshot() -> Members {
+    let mut members = voters(3);
+    let third = members.remove(&3).unwrap();
+    elect(&mut members, 1);
+    get(&mut members, 1).propose(5);
+    settle(&mut members);
+    for member in members.values_mut() {
+        let last = member.replica.log().last().index;
+        member.replica.purge(last).unwrap();
+    }
+    members.insert(3, third);
+    (0..4).for_each(|_| beat(&mut members, 1));
+    members
+}
+
+#[test]
+fn a_member_can_stand_for_election_after_a_snapshot() {
+    let mut members = with_a_snapshot();
+    assert_eq!(get(&mut members, 3).installed.len(), 1);
+    // Nothing was applied since: what it has comes from the snapshot alone.
+    get(&mut members, 1).propose(1);
+    settle(&mut members);
+    let third = get(&mut members, 3);
+    third.replica.campaign().unwrap();
+    assert_eq!(third.replica.standing().role, Role::Follower);
+    settle(&mut members);
+}
+
+#[test]
+fn proposals_are_told_from_other_messages() {
+    let mut members = voters(3);
+    elect(&mut members, 1);
+    let second = get(&mut members, 2);
+    second.propose(1);
+    second.replica.read_index(1);
+    second.advance();
+    let kinds: Vec<(u64, bool)> = second.sent.iter().map(|message| (message.to(), message.is_proposal())).collect();
+    assert_eq!(kinds, [(1, true), (1, false)]);
+}
