@@ -300,6 +300,7 @@ impl Replica {
     }
 
     /// A committed change of the membership takes effect; to be called for each, before [`Replica::applied`].
+    /// A leader that has no vote any more ends being one.
     ///
     /// # Errors
     /// A change that can't be made, such as the removal of the last voter.
@@ -307,7 +308,23 @@ impl Replica {
         let state = self.node.apply_conf_change(&change.to_raft()).map_err(library)?;
         let membership = Membership::from_raft(&state);
         self.node.mut_store().membership = membership.clone();
+        if self.node.raft.state == StateRole::Leader && !membership.voters.contains(&self.id) {
+            self.resign();
+        }
         Ok(membership)
+    }
+
+    /// Ends leading without a vote, which the library does not survive for long: the voter that has most
+    /// stands for election.
+    fn resign(&mut self) {
+        let voters = &self.node.store().membership.voters;
+        let progress = self.node.raft.prs().iter().filter(|(id, _)| voters.contains(id));
+        let next = progress.map(|(id, progress)| (progress.matched, *id)).max();
+        if let Some((_, id)) = next {
+            self.node.raft.send_timeout_now(id);
+        }
+        let term = self.node.raft.term;
+        self.node.raft.become_follower(term, raft::INVALID_ID);
     }
 
     /// Writes what must be kept, and hands out what is to be done, until there is no more.

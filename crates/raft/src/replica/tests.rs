@@ -155,6 +155,34 @@ fn a_member_can_stand_for_election_after_a_snapshot() {
 }
 
 #[test]
+fn a_leader_that_is_removed_hands_over() {
+    let mut members = voters(3);
+    elect(&mut members, 1);
+    let first = get(&mut members, 1);
+    // What is before it is not committed everywhere when it applies its removal.
+    first.propose(3);
+    first.replica.propose_change(Bytes::new(), Change::Remove(1), Bytes::new()).unwrap();
+    settle(&mut members);
+    assert_ne!(get(&mut members, 1).replica.standing().role, Role::Leader);
+    assert!(get(&mut members, 1).replica.propose(Bytes::new(), "late".into()).is_err());
+    let leads = |member: &&mut Member| member.replica.standing().role == Role::Leader;
+    let mut ticks = 0;
+    while members.values_mut().filter(leads).count() == 0 {
+        ticks += 1;
+        assert!(ticks < 60, "nobody follows");
+        members.values_mut().for_each(|member| member.replica.tick());
+        settle(&mut members);
+    }
+    members.values_mut().find(leads).unwrap().propose(1);
+    settle(&mut members);
+    let last = get(&mut members, 2).replica.log().last();
+    assert_eq!(
+        (get(&mut members, 2).replica.committed(), get(&mut members, 3).replica.committed()),
+        (last.index, last.index)
+    );
+}
+
+#[test]
 fn proposals_are_told_from_other_messages() {
     let mut members = voters(3);
     elect(&mut members, 1);
