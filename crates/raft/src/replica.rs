@@ -344,8 +344,11 @@ impl Replica {
     fn advance_once(&mut self, outputs: &mut impl Outputs) -> Result<(), ReplicaError> {
         let mut ready = self.node.ready();
         self.follow_standing(outputs);
-        // A leader's messages need not wait for its own disk.
-        send(outputs, ready.take_messages());
+        // A leader's messages need not wait for its own disk, but for its term: a sole voter has elected itself
+        // in this round, and would lead once more in the same term, with other entries, if that was lost.
+        let (is_kept, messages) = (self.is_term_kept(), ready.take_messages());
+        let (now, once_kept) = if is_kept { (messages, Vec::new()) } else { (Vec::new(), messages) };
+        send(outputs, now);
         for state in ready.take_read_states() {
             if let Some(round) = self.own_round(&state.request_ctx) {
                 outputs.may_read(round, state.index);
@@ -361,6 +364,7 @@ impl Replica {
             let entries: Vec<_> = ready.entries().iter().map(storage::from_raft).collect();
             self.node.mut_store().log.append(Some(kept), &entries, self.durability)?;
         }
+        send(outputs, once_kept);
         send(outputs, ready.take_persisted_messages());
         let mut light = self.node.advance_append(ready);
         if installed > self.node.raft.raft_log.applied {
@@ -382,6 +386,10 @@ impl Replica {
         storage.membership = membership.clone();
         outputs.install(position, &membership);
         Ok(())
+    }
+
+    fn is_term_kept(&self) -> bool {
+        self.node.store().log.hard_state().term == self.node.raft.term
     }
 
     fn hard_state(&self) -> HardState {

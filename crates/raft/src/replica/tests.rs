@@ -193,3 +193,18 @@ fn proposals_are_told_from_other_messages() {
     let kinds: Vec<(u64, bool)> = second.sent.iter().map(|message| (message.to(), message.is_proposal())).collect();
     assert_eq!(kinds, [(1, true), (1, false)]);
 }
+
+#[test]
+fn a_sole_voter_speaks_of_a_term_once_it_is_on_disk() {
+    let membership = Membership { voters: [1].into(), learners: [2].into() };
+    let mut members: Members = (1..=2).map(|id| (id, Member::new(id, START, membership.clone()))).collect();
+    elect(&mut members, 1);
+    assert_eq!(get(&mut members, 1).too_early, None);
+    // Again, with a term that is on disk already.
+    let first = get(&mut members, 1);
+    first.replica.node.raft.become_follower(5, raft::INVALID_ID);
+    first.advance();
+    elect(&mut members, 1);
+    assert_eq!(get(&mut members, 1).replica.standing().term, 6);
+    assert_eq!(get(&mut members, 1).too_early, None);
+}
