@@ -29,6 +29,19 @@ impl Membership {
         self.voters.len() == 1 && self.voters.contains(&id)
     }
 
+    /// Who takes part after a change; the library's answer is the same.
+    pub(crate) fn changed(&self, change: Change) -> Result<Membership, &'static str> {
+        let mut changed = self.clone();
+        changed.voters.remove(&change.id());
+        changed.learners.remove(&change.id());
+        match change {
+            Change::AddVoter(id) => changed.voters.insert(id),
+            Change::AddLearner(id) => changed.learners.insert(id),
+            Change::Remove(_) => false,
+        };
+        if changed.voters.is_empty() { Err("removed all voters") } else { Ok(changed) }
+    }
+
     pub(crate) fn to_raft(&self) -> ConfState {
         let mut state = ConfState::default();
         state.set_voters(self.voters.iter().copied().collect());

@@ -305,6 +305,12 @@ impl Replica {
     /// # Errors
     /// A change that can't be made, such as the removal of the last voter.
     pub fn apply_change(&mut self, change: Change) -> Result<Membership, ReplicaError> {
+        if self.node.snap().is_some() {
+            // The library has the snapshot's members already, of which this change is a part; the store has not.
+            let membership = self.membership().changed(change).map_err(|e| ReplicaError::Library(e.to_owned()))?;
+            self.node.mut_store().membership = membership.clone();
+            return Ok(membership);
+        }
         let state = self.node.apply_conf_change(&change.to_raft()).map_err(library)?;
         let membership = Membership::from_raft(&state);
         self.node.mut_store().membership = membership.clone();

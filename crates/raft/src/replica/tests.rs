@@ -208,3 +208,45 @@ fn a_sole_voter_speaks_of_a_term_once_it_is_on_disk() {
     assert_eq!(get(&mut members, 1).replica.standing().term, 6);
     assert_eq!(get(&mut members, 1).too_early, None);
 }
+
+#[test]
+fn a_change_that_a_snapshot_has_overtaken_does_not_alter_who_takes_part() {
+    let mut members = voters(3);
+    elect(&mut members, 1);
+    // The third has the change committed, and not applied, when the snapshot comes.
+    get(&mut members, 1).replica.propose_change(Bytes::new(), Change::AddLearner(4), Bytes::new()).unwrap();
+    for _ in 0..6 {
+        for member in members.values_mut() {
+            member.advance();
+        }
+        let sent: Vec<Message> = members.values_mut().flat_map(|member| member.sent.drain(..)).collect();
+        for message in sent {
+            if let Some(member) = members.get_mut(&message.to()) {
+                member.replica.step(message);
+            }
+        }
+    }
+    let mut third = members.remove(&3).unwrap();
+    assert_eq!(third.committed.len(), 1, "{:?}", third.committed);
+    settle(&mut members);
+    get(&mut members, 1).replica.propose_change(Bytes::new(), Change::Remove(4), Bytes::new()).unwrap();
+    settle(&mut members);
+    let first = get(&mut members, 1);
+    let (last, term) = (first.replica.log().last(), first.replica.standing().term);
+    let mut message = raft::eraftpb::Message::default();
+    message.set_msg_type(raft::eraftpb::MessageType::MsgSnapshot);
+    (message.from, message.to, message.term) = (1, 3, term);
+    let mut message = Message(message);
+    message.set_snapshot(last, &Membership::of_voters(1..=3));
+    third.replica.step(message);
+    third.apply();
+    third.advance();
+    assert_eq!(third.installed, [last]);
+    assert_eq!(third.replica.membership(), &Membership::of_voters(1..=3));
+    let known: Vec<u64> = {
+        let mut known: Vec<u64> = third.replica.node.raft.prs().iter().map(|(id, _)| *id).collect();
+        known.sort_unstable();
+        known
+    };
+    assert_eq!(known, [1, 2, 3]);
+}
