@@ -185,6 +185,8 @@ pub struct Replica {
     /// Tells rounds of reads of this member from those of others and of its former lives.
     nonce: u64,
     random: Box<dyn FnMut() -> u64 + Send>,
+    /// What was drawn last.
+    election_timeout: usize,
 }
 
 impl Replica {
@@ -220,13 +222,15 @@ impl Replica {
         let nonce = random();
         let standing = Standing { term: node.raft.term, leader: None, role: Role::Follower };
         let (id, durability, election_ticks) = (options.id, options.durability, options.election_ticks);
-        let mut replica = Replica { node, id, durability, election_ticks, standing, nonce, random };
+        let mut replica =
+            Replica { node, id, durability, election_ticks, standing, nonce, random, election_timeout: election_ticks };
         replica.draw_election_timeout();
         Ok(replica)
     }
 
     /// Time has passed.
     pub fn tick(&mut self) {
+        self.keep_election_timeout();
         self.node.tick();
     }
 
@@ -417,12 +421,19 @@ impl Replica {
             self.draw_election_timeout();
             outputs.stands(standing);
         }
+        self.keep_election_timeout();
     }
 
     /// The library draws from the system's chance; ours must repeat itself.
     fn draw_election_timeout(&mut self) {
         let spread = (self.random)() % self.election_ticks.max(1) as u64;
-        self.node.raft.set_randomized_election_timeout(self.election_ticks + spread as usize);
+        self.election_timeout = self.election_ticks + spread as usize;
+        self.keep_election_timeout();
+    }
+
+    /// The library draws anew whenever it begins a role, even if it ends that before anybody looks.
+    fn keep_election_timeout(&mut self) {
+        self.node.raft.set_randomized_election_timeout(self.election_timeout);
     }
 
     fn own_round(&self, context: &[u8]) -> Option<u64> {

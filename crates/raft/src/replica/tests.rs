@@ -250,3 +250,16 @@ fn a_change_that_a_snapshot_has_overtaken_does_not_alter_who_takes_part() {
     };
     assert_eq!(known, [1, 2, 3]);
 }
+
+#[test]
+fn chance_is_only_drawn_from_what_was_given() {
+    let mut members = voters(3);
+    let first = get(&mut members, 1);
+    // It stands for election, and gives up before anybody has looked.
+    for _ in 0..5 {
+        first.replica.campaign().unwrap();
+        first.replica.node.raft.become_follower(0, raft::INVALID_ID);
+        first.advance();
+        assert_eq!(first.replica.node.raft.randomized_election_timeout(), 11);
+    }
+}
