@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use bytes::Bytes;
 use protobuf::Message as _;
 use raft::eraftpb::{ConfChange, Entry, EntryType};
-use raft::{Config, RawNode, StateRole};
+use raft::{Config, GetEntriesContext, RawNode, StateRole};
 
 use crate::log::{Durability, HardState, Log, LogError, Position, ReadError};
 use crate::logger::logger;
@@ -95,7 +95,7 @@ pub enum ReplicaError {
 /// Why a proposal was not taken. It is certain that it will not be committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// There is no leader, or it is handing over.
+    /// There is no leader, or it is handing over or being removed.
     #[error("there is no leader")]
     NoLeader,
     /// Too much is waiting to be committed already.
@@ -187,6 +187,8 @@ pub struct Replica {
     random: Box<dyn FnMut() -> u64 + Send>,
     /// What was drawn last.
     election_timeout: usize,
+    /// Whether a change by which this leader loses its vote is pending, in this term, up to this entry.
+    leaving: Option<((u64, u64), bool)>,
 }
 
 impl Replica {
@@ -222,8 +224,17 @@ impl Replica {
         let nonce = random();
         let standing = Standing { term: node.raft.term, leader: None, role: Role::Follower };
         let (id, durability, election_ticks) = (options.id, options.durability, options.election_ticks);
-        let mut replica =
-            Replica { node, id, durability, election_ticks, standing, nonce, random, election_timeout: election_ticks };
+        let mut replica = Replica {
+            node,
+            id,
+            durability,
+            election_ticks,
+            standing,
+            nonce,
+            random,
+            election_timeout: election_ticks,
+            leaving: None,
+        };
         replica.draw_election_timeout();
         Ok(replica)
     }
@@ -271,6 +282,9 @@ impl Replica {
         message.set_msg_type(raft::eraftpb::MessageType::MsgPropose);
         message.from = self.id;
         message.set_entries(vec![entry].into());
+        if self.is_leaving() {
+            return Err(Refused::NoLeader);
+        }
         let is_leader = self.node.raft.state == StateRole::Leader;
         let handing_over = self.node.raft.lead_transferee.is_some();
         match self.node.raft.step(message) {
@@ -278,6 +292,31 @@ impl Replica {
             Err(_) if is_leader && !handing_over => Err(Refused::TooMuch),
             Err(_) => Err(Refused::NoLeader),
         }
+    }
+
+    /// Whether this leader may be about to lose its vote. Nothing must follow that change in its log: the last
+    /// voter that is left must be as far as this one to be elected, if it has not heard of the commit.
+    fn is_leaving(&mut self) -> bool {
+        let raft = &self.node.raft;
+        if raft.state != StateRole::Leader || !raft.has_pending_conf() {
+            return false;
+        }
+        let key = (raft.term, raft.pending_conf_index);
+        if let Some((_, is_leaving)) = self.leaving.filter(|(known, _)| *known == key) {
+            return is_leaving;
+        }
+        // It is beyond the last entry if that change was refused as too much.
+        let (from, last) = (raft.raft_log.applied + 1, raft.pending_conf_index.min(raft.raft_log.last_index()));
+        let pending = match from <= last {
+            true => raft.raft_log.slice(from, last + 1, None, GetEntriesContext::empty(false)).unwrap_or_default(),
+            false => Vec::new(),
+        };
+        let is_leaving = pending.into_iter().filter_map(|entry| committed(entry).ok()).any(|entry| {
+            let Payload::Change(change, _) = entry.payload else { return false };
+            change.id() == self.id && !matches!(change, Change::AddVoter(_))
+        });
+        self.leaving = Some((key, is_leaving));
+        is_leaving
     }
 
     /// Asks from which entry on a read that has arrived by now is linearizable. Without a leader, or before
@@ -288,6 +327,9 @@ impl Replica {
 
     /// Takes a message of another member. One that makes no sense is ignored.
     pub fn step(&mut self, message: Message) {
+        if message.is_proposal() && self.is_leaving() {
+            return;
+        }
         if let Err(error) = self.node.step(message.0) {
             tracing::debug!(%error, "a message was ignored");
         }

@@ -183,6 +183,43 @@ fn a_leader_that_is_removed_hands_over() {
 }
 
 #[test]
+fn the_voter_that_is_left_can_be_elected_without_having_heard_of_it() {
+    let mut members = voters(2);
+    elect(&mut members, 1);
+    get(&mut members, 2).propose(1);
+    get(&mut members, 2).advance();
+    let forwarded: Vec<Message> = get(&mut members, 2).sent.drain(..).collect();
+    let first = get(&mut members, 1);
+    first.replica.propose_change(Bytes::new(), Change::Remove(1), Bytes::new()).unwrap();
+    assert_eq!(first.replica.propose(Bytes::new(), "late".into()), Err(Refused::NoLeader));
+    forwarded.into_iter().for_each(|message| first.replica.step(message));
+    let removal = {
+        first.advance();
+        first.replica.log().last()
+    };
+    // The second has the entry and says so, and then nothing of the first's arrives.
+    for message in std::mem::take(&mut first.sent) {
+        get(&mut members, 2).replica.step(message);
+    }
+    get(&mut members, 2).advance();
+    let answers = std::mem::take(&mut get(&mut members, 2).sent);
+    let first = get(&mut members, 1);
+    answers.into_iter().for_each(|message| first.replica.step(message));
+    first.advance();
+    first.apply();
+    first.advance();
+    first.sent.clear();
+    assert_eq!((first.replica.committed(), first.replica.log().last()), (removal.index, removal));
+    assert!(get(&mut members, 2).replica.committed() < removal.index);
+    for _ in 0..30 {
+        members.values_mut().for_each(|member| member.replica.tick());
+        settle(&mut members);
+    }
+    let second = &get(&mut members, 2).replica;
+    assert_eq!((second.standing().role, second.membership()), (Role::Leader, &Membership::of_voters([2])));
+}
+
+#[test]
 fn proposals_are_told_from_other_messages() {
     let mut members = voters(3);
     elect(&mut members, 1);
