@@ -431,7 +431,9 @@ impl Replica {
         let metadata = ready.snapshot().get_metadata();
         let position = Position { term: metadata.term, index: metadata.index };
         let membership = Membership::from_raft(metadata.get_conf_state());
-        let kept = self.hard_state();
+        // Entries behind it may be committed already, and are only appended after this.
+        let commit = position.index;
+        let kept = HardState { commit, ..self.hard_state() };
         let storage = self.node.mut_store();
         storage.log.reset(position, kept)?;
         storage.applied = position;

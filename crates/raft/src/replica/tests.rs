@@ -300,3 +300,36 @@ fn chance_is_only_drawn_from_what_was_given() {
         assert_eq!(first.replica.node.raft.randomized_election_timeout(), 11);
     }
 }
+
+#[test]
+fn a_crash_right_after_an_installation_leaves_a_log_to_go_on_with() {
+    use raft::eraftpb::MessageType;
+
+    let mut member = Member::new(3, START, Membership::of_voters(1..=3));
+    let at = Position { term: 2, index: 7 };
+    let message = |kind| {
+        let mut message = raft::eraftpb::Message::default();
+        message.set_msg_type(kind);
+        (message.from, message.to, message.term) = (1, 3, 2);
+        message
+    };
+    let mut snapshot = Message(message(MessageType::MsgSnapshot));
+    snapshot.set_snapshot(at, &Membership::of_voters(1..=3));
+    // With an entry behind it, committed, before it is installed.
+    let mut append = message(MessageType::MsgAppend);
+    (append.log_term, append.index, append.commit) = (at.term, at.index, at.index + 1);
+    append.set_entries(vec![Entry { term: 2, index: at.index + 1, ..Entry::default() }].into());
+    member.replica.step(snapshot);
+    member.replica.step(Message(append));
+    member.disk.fail_write(1, std::io::ErrorKind::Other);
+    let mut taking =
+        Taking(&mut member.sent, &mut member.committed, &mut member.installed, Vec::new(), member.disk.clone());
+    assert!(matches!(member.replica.advance(&mut taking), Err(ReplicaError::Log(_))));
+    let disk = member.disk.clone();
+    drop(member);
+    disk.crash(&mut || 0);
+    let log = Log::open(Arc::new(disk), log::Options::default()).unwrap().unwrap();
+    assert_eq!((log.start(), log.last(), log.hard_state().commit), (at, at, at.index));
+    let options = Options::new(3, at, Membership::of_voters(1..=3));
+    assert_eq!(Replica::new(log, options, Box::new(|| 0)).unwrap().committed(), at.index);
+}
