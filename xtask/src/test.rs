@@ -9,6 +9,7 @@
 //! | `STENTOR_INTEROP_REQUESTS` | random requests compared with a real etcd |
 //! | `STENTOR_CRASH_ROUNDS` | rounds of kill -9 under load |
 //! | `STENTOR_SCHEDULES` | orders of threads that each test of interleavings tries |
+//! | `STENTOR_CLUSTER_SEEDS` | simulated clusters of replicas, message by message |
 //! | `STENTOR_SIMULATED_RUNS` | runs in a simulated network, from seed `STENTOR_SEED` on |
 //! | `STENTOR_FUZZ_CASES` | random inputs for each fuzz target |
 //! | `STENTOR_SEED` | where randomness starts; unset, each test has its own fixed seed |
@@ -53,6 +54,7 @@ struct Counts {
     crash_rounds: u32,
     fuzz_cases: u32,
     schedules: u32,
+    cluster_seeds: u32,
     simulated_runs: u32,
 }
 
@@ -65,6 +67,7 @@ const QUICK: Counts = Counts {
     crash_rounds: 2,
     fuzz_cases: 2_000,
     schedules: 1_000,
+    cluster_seeds: 100,
     simulated_runs: 50,
 };
 const CI: Counts = Counts {
@@ -74,6 +77,7 @@ const CI: Counts = Counts {
     crash_rounds: 10,
     fuzz_cases: 20_000,
     schedules: 20_000,
+    cluster_seeds: 500,
     simulated_runs: 1_000,
 };
 const FULL: Counts = Counts {
@@ -83,11 +87,12 @@ const FULL: Counts = Counts {
     crash_rounds: 200,
     fuzz_cases: 1_000_000,
     schedules: 1_000_000,
+    cluster_seeds: 50_000,
     simulated_runs: 20_000,
 };
 
 impl Counts {
-    fn variables(&self) -> [(&'static str, u32); 7] {
+    fn variables(&self) -> [(&'static str, u32); 8] {
         [
             ("STENTOR_CASES", self.cases),
             ("STENTOR_ROCKSDB_CASES", self.rocksdb_cases),
@@ -95,6 +100,7 @@ impl Counts {
             ("STENTOR_CRASH_ROUNDS", self.crash_rounds),
             ("STENTOR_FUZZ_CASES", self.fuzz_cases),
             ("STENTOR_SCHEDULES", self.schedules),
+            ("STENTOR_CLUSTER_SEEDS", self.cluster_seeds),
             (SIMULATED_RUNS, self.simulated_runs),
         ]
     }
