@@ -206,6 +206,12 @@ impl Checker {
         Ok(())
     }
 
+    /// A member has told a candidate, maybe itself, that it votes for it, and now keeps this.
+    pub(crate) fn votes(&self, id: u64, term: u64, candidate: u64, kept: HardState) -> Result<(), Broken> {
+        let is_kept = kept.term > term || (kept.term == term && kept.vote == candidate);
+        if is_kept { Ok(()) } else { Err(format!("{id} votes for {candidate} in term {term} and keeps {kept:?}")) }
+    }
+
     /// At the end: what a member has applied must hold all that was acknowledged, and be what others have.
     pub(crate) fn ends(&self, id: u64, at: Position, chain: u64) -> Result<(), Broken> {
         for (proposal, index) in &self.acknowledged {

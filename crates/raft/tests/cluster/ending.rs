@@ -68,8 +68,8 @@ fn heal(world: &mut World) {
 /// How many entries those who run must be sent at most.
 fn lacking(world: &World) -> u64 {
     let replicas = || world.members.values().filter(|member| !member.retired && member.store.applied.index > 0);
-    let last = replicas().filter_map(|member| Some(member.replica.as_ref()?.log().last().index)).max();
-    let applied = replicas().map(|member| member.store.applied.index).min();
+    let last = replicas().filter_map(|member| member.shadow.last_key_value().map(|(index, _)| *index)).max();
+    let applied = replicas().map(|member| member.persisted.applied.index).min();
     last.unwrap_or(0).saturating_sub(applied.unwrap_or(0))
 }
 

@@ -135,6 +135,10 @@ fn a_forgotten_term_or_vote() {
     let (check, ..) = good();
     let kept = HardState { term: 4, vote: 2, commit: 3 };
     check.restarted(1, kept, HardState { term: 5, vote: 0, commit: 3 }).unwrap();
+    check.votes(1, 4, 2, kept).unwrap();
+    check.votes(1, 3, 1, kept).unwrap();
+    says(check.votes(1, 4, 1, kept), "votes for 1 in term 4");
+    says(check.votes(1, 5, 2, kept), "votes for 2 in term 5");
     says(check.restarted(1, kept, HardState { term: 3, vote: 2, commit: 3 }), "has forgotten");
     says(check.restarted(1, kept, HardState { term: 4, vote: 0, commit: 3 }), "has forgotten");
 }

@@ -219,7 +219,12 @@ impl World {
     fn take(&mut self, id: u64, effect: Effect) -> Result<(), Broken> {
         self.trace = check::digest(self.trace ^ id, &effect.trace());
         match effect {
-            Effect::Send(messages) => messages.into_iter().for_each(|message| self.send(id, message)),
+            Effect::Send(messages) => {
+                for message in messages {
+                    self.check_promise(id, &message)?;
+                    self.send(id, message);
+                }
+            }
             Effect::Commit(entries) => {
                 if entries.len() > 1 {
                     self.reached.count("entries of one batch");
@@ -231,6 +236,30 @@ impl World {
             Effect::Install(position, membership) => self.install(id, position, &membership)?,
         }
         Ok(())
+    }
+
+    /// A term in which a member leads must be on disk, and what was promised to a candidate.
+    fn check_promise(&self, id: u64, message: &Message) -> Result<(), Broken> {
+        let Some(replica) = self.members.get(&id).and_then(|member| member.replica.as_ref()) else { return Ok(()) };
+        let standing = replica.standing();
+        // An answer to who asks whether to stand for election is of the term to come.
+        let is_new = message.term() > replica.log().hard_state().term;
+        if standing.leader == Some(id) && is_new && !format!("{message:?}").contains("PreVote") {
+            return Err(format!("{id} leads in term {} and keeps {:?}", message.term(), replica.log().hard_state()));
+        }
+        // Those that follow somebody do not vote, and what messages are is slow to tell.
+        if standing.leader.is_some() {
+            return Ok(());
+        }
+        let text = format!("{message:?}");
+        let candidate = if text.contains("MsgRequestVoteResponse") && !text.contains("reject: true") {
+            message.to()
+        } else if text.contains("MsgRequestVote ") {
+            id
+        } else {
+            return Ok(());
+        };
+        self.check.votes(id, message.term(), candidate, replica.log().hard_state())
     }
 
     fn send(&mut self, id: u64, mut message: Message) {
@@ -353,6 +382,9 @@ impl World {
         let (log, shadow) = (replica.log(), &mut member.shadow);
         if log.hard_state().term.max(log.last().term) != replica.standing().term {
             return Err(format!("{id} stands in {:?} and keeps {:?}", replica.standing(), log.hard_state()));
+        }
+        if replica.membership() != &member.store.membership {
+            return Err(format!("{id} has {:?}, and its store {:?}", replica.membership(), member.store.membership));
         }
         let (start, last) = (log.start().index, log.last().index);
         member.kept = log.hard_state();
