@@ -84,7 +84,7 @@ fn break_a_member(world: &mut World, rates: &Rates, id: u64) -> Result<(), Broke
         world.crash(id, power);
     }
     if world.chance(rates.strike) {
-        let after = world.random.random_range(0..7);
+        let after = world.random.random_range(0..14);
         world.member(id).strike = Some(after);
     }
     if world.chance(rates.disk) {

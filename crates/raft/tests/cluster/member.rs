@@ -71,7 +71,7 @@ pub(crate) struct Member {
     pub paused_until: u64,
     /// Whether there is something to advance.
     pub dirty: bool,
-    /// It crashes instead of the effect after so many.
+    /// It crashes at the effect after half as many: an even number before it, an odd one after it.
     pub strike: Option<u32>,
     /// Index to term, as the log was when it was last looked at.
     pub shadow: BTreeMap<u64, u64>,
@@ -221,13 +221,14 @@ impl Collected {
             return;
         }
         match self.left {
-            Some(0) => {
-                self.struck = Some(name);
+            Some(left @ 0..=1) => {
+                self.struck = Some(if left == 0 { name } else { "crash after an output" });
+                self.effects.extend((left == 1).then_some(effect));
                 // Nothing is written either from here on.
                 self.disk.fail_write(0, std::io::ErrorKind::Other);
             }
             left => {
-                self.left = left.map(|left| left - 1);
+                self.left = left.map(|left| left - 2);
                 self.effects.push(effect);
             }
         }

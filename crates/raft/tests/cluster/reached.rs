@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// What there is to come by.
-const EVERYTHING: [&str; 50] = [
+const EVERYTHING: [&str; 51] = [
     "election",
     "change of leaders",
     "entry applied",
@@ -17,6 +17,7 @@ const EVERYTHING: [&str; 50] = [
     "received store dropped at a restart",
     "process crash",
     "power loss",
+    "crash after an output",
     "crash before a message",
     "crash before entries",
     "crash before an answer to a read",

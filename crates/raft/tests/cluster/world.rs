@@ -332,7 +332,7 @@ impl World {
 
     /// Lets something fail while a snapshot is installed, now and then.
     fn spoil_installation(&mut self, id: u64) {
-        let (what, after) = (self.random.random_range(0..16), self.random.random_range(0..3));
+        let (what, after) = (self.random.random_range(0..16), self.random.random_range(0..6));
         let member = self.member(id);
         match what {
             0 | 1 => member.strike = Some(after),
