@@ -118,14 +118,14 @@ fn change(world: &mut World, id: u64) -> Result<(), Broken> {
     let leaders = leaders(world);
     let (learner, anyone, leader) = (world.pick(&learners), world.pick(&all), world.pick(&leaders));
     let change = match (world.random.random_range(0..10), learner, anyone) {
+        // The last voter can't be removed: nothing may come of it.
+        (2 | 9, _, _) if voters.len() == 1 => Change::Remove(voters[0]),
         (0..3, _, _) if room => Change::AddLearner(new),
         (3, _, _) if room && (voters.len() > 1 || world.chance(200)) => Change::AddVoter(new),
         (3..7, Some(learner), _) => Change::AddVoter(learner),
         (7, _, _) if leader.is_some_and(|leader| voters.contains(&leader)) && voters.len() > 1 => {
             Change::Remove(leader.unwrap_or(id))
         }
-        // The last voter can't be removed: nothing may come of it.
-        (9, _, _) if voters.len() == 1 => Change::Remove(voters[0]),
         (8, _, Some(one)) if voters.len() > 2 || world.chance(200) => Change::Remove(one),
         _ => return Ok(()),
     };

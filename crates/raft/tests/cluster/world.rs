@@ -144,10 +144,14 @@ impl World {
 
     fn start_if_due(&mut self, id: u64) -> Result<(), Broken> {
         let now = self.now;
-        let World { members, random, check, reached, .. } = self;
+        let World { members, random, check, reached, is_harsh, .. } = self;
         let Some(member) = members.get_mut(&id) else { return Ok(()) };
         if member.replica.is_some() || member.retired || member.down_until > now {
             return Ok(());
+        }
+        // A sole voter elects itself at one blow: that is where it must be struck.
+        if *is_harsh && member.persisted.membership.is_only_voter(id) && random.random_ratio(1, 3) {
+            member.strike = Some(random.random_range(0..6));
         }
         let started = member.start(random).map_err(|error| format!("{id} does not start: {error}"))?;
         for (what, is_so) in [
