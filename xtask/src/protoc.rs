@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use prost::Message;
 
 const ASKED: &str = "STENTOR_XTASK_AS_PROTOC";
 
@@ -26,8 +25,8 @@ pub(crate) fn run() -> Result<()> {
     compile(std::env::args().skip(1))
 }
 
-/// Takes what prost-build passes: `-o FILE`, `-I DIR` (or `--descriptor_set_out`, `--proto_path`),
-/// files; flags without meaning here are let through.
+/// Takes what prost-build and protobuf-build pass: `-o FILE`, `-I DIR` or `-IDIR` (or `--descriptor_set_out`,
+/// `--proto_path`), files; flags without meaning here are let through.
 fn compile(mut arguments: impl Iterator<Item = String>) -> Result<()> {
     let mut out = None;
     let mut includes = Vec::new();
@@ -41,8 +40,11 @@ fn compile(mut arguments: impl Iterator<Item = String>) -> Result<()> {
             out = arguments.next().map(PathBuf::from);
         } else if argument == "-I" {
             includes.extend(arguments.next().map(PathBuf::from));
+        } else if let Some(path) = argument.strip_prefix("-I") {
+            includes.push(PathBuf::from(path));
         } else if argument == "--version" {
-            println!("libprotoc 27.0");
+            // As versions were counted when protobuf-build began to look at them.
+            println!("libprotoc 3.27.0");
             return Ok(());
         } else if !argument.starts_with('-') {
             files.push(PathBuf::from(argument));
@@ -51,12 +53,14 @@ fn compile(mut arguments: impl Iterator<Item = String>) -> Result<()> {
     let out = out.context("no output file: pass -o FILE")?;
     let mut compiler = protox::Compiler::new(&includes)?;
     compiler.include_imports(true).include_source_info(true).open_files(&files)?;
-    let set = compiler.file_descriptor_set().encode_to_vec();
+    // With options of others' making, which the typed set has no fields for.
+    let set = compiler.encode_file_descriptor_set();
     std::fs::write(&out, set).with_context(|| format!("cannot write {}", out.display()))
 }
 
 #[cfg(test)]
 mod tests {
+    use prost::Message;
     use prost_types::FileDescriptorSet;
 
     use super::*;
@@ -66,7 +70,7 @@ mod tests {
     fn writes_the_descriptors_of_a_file_and_what_it_imports() {
         let out = std::env::temp_dir().join(format!("stentor-protoc-{}", std::process::id()));
         let proto = machine::workspace_root().join("proto");
-        let words = ["--include_imports", "-o", &out.display().to_string(), "-I", &proto.display().to_string()];
+        let words = ["--include_imports", "-o", &out.display().to_string(), &format!("-I{}", proto.display())];
         let file = proto.join("etcdserverpb/rpc.proto").display().to_string();
         compile(words.into_iter().map(str::to_owned).chain([file])).unwrap();
         let set = FileDescriptorSet::decode(&std::fs::read(&out).unwrap()[..]).unwrap();

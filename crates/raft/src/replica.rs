@@ -1,5 +1,11 @@
 //! One member's state machine: what goes in, and what comes out.
 
+mod error;
+mod options;
+mod outputs;
+#[cfg(test)]
+mod tests;
+
 use std::cell::RefCell;
 
 use bytes::Bytes;
@@ -7,173 +13,14 @@ use protobuf::Message as _;
 use raft::eraftpb::{ConfChange, Entry, EntryType};
 use raft::{Config, GetEntriesContext, RawNode, StateRole};
 
-use crate::log::{Durability, HardState, Log, LogError, Position, ReadError};
+pub use self::error::{Refused, ReplicaError};
+pub use self::options::Options;
+pub use self::outputs::{Committed, Follower, Outputs, Payload, Role, Standing};
+use crate::log::{Durability, HardState, Log, LogError, Position};
 use crate::logger::logger;
 use crate::membership::{Change, Membership};
 use crate::message::Message;
 use crate::storage::{self, Storage};
-
-/// How a member takes part.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// This member; not 0, and never used by another one before.
-    pub id: u64,
-    /// Ticks without a word from the leader after which a member stands for election; each draws a number
-    /// from this to twice it.
-    pub election_ticks: usize,
-    /// Ticks between two heartbeats of a leader; less than `election_ticks`.
-    pub heartbeat_ticks: usize,
-    /// The last entry whose effects are in the store and survive a crash.
-    pub applied: Position,
-    /// Who takes part as of `applied`.
-    pub membership: Membership,
-    /// Whether what was acknowledged survives a crash of the machine.
-    pub durability: Durability,
-    /// Bytes of entries in one message, at least one entry.
-    pub max_message_bytes: u64,
-    /// Messages of entries on their way to one member.
-    pub max_inflight_messages: usize,
-    /// Bytes of entries that a leader takes before they are committed; more are refused.
-    pub max_uncommitted_bytes: u64,
-    /// Bytes of committed entries handed out at a time, at least one entry.
-    pub max_committed_bytes: u64,
-}
-
-impl Options {
-    /// etcd's defaults, for a tick of 100 ms.
-    pub fn new(id: u64, applied: Position, membership: Membership) -> Options {
-        Options {
-            id,
-            election_ticks: 10,
-            heartbeat_ticks: 1,
-            applied,
-            membership,
-            durability: Durability::Synced,
-            max_message_bytes: 1 << 20,
-            max_inflight_messages: 512,
-            max_uncommitted_bytes: 128 << 20,
-            max_committed_bytes: 4 << 20,
-        }
-    }
-}
-
-/// Why a member can't go on: it must be stopped, and started again.
-#[derive(Debug, thiserror::Error)]
-pub enum ReplicaError {
-    /// The log could not be written.
-    #[error("the log can't be written ({0}): see to the disk, then restart")]
-    Log(#[from] LogError),
-    /// An entry could not be read.
-    #[error("the log can't be read: {0}")]
-    Read(ReadError),
-    /// What the store holds is not what the log goes on from.
-    #[error(
-        "the store is at entry {}, but the log has those from {} to {} only: restore a snapshot, or remove this \
-         member and add it anew", .applied.index, .first, .last
-    )]
-    Apart {
-        /// Of the store.
-        applied: Position,
-        /// The first entry of the log.
-        first: u64,
-        /// The last entry of the log.
-        last: u64,
-    },
-    /// The library refuses what it was given: a mistake in this program.
-    #[error("the Raft library refuses: {0}")]
-    Library(String),
-    /// A committed entry that is no change of the membership though it says so.
-    #[error("entry {index} of the log is no change of the membership that can be read: {cause}")]
-    Change {
-        /// Of the entry.
-        index: u64,
-        /// What is wrong with it.
-        cause: String,
-    },
-}
-
-/// Why a proposal was not taken. It is certain that it will not be committed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// There is no leader, or it is handing over or being removed.
-    #[error("there is no leader")]
-    NoLeader,
-    /// Too much is waiting to be committed already.
-    #[error("too much is waiting to be committed")]
-    TooMuch,
-}
-
-/// What a member is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// It takes proposals.
-    Leader,
-    /// It follows the log, or waits for somebody to.
-    Follower,
-    /// It stands for election, or asks whether it should.
-    Candidate,
-}
-
-/// Where a member stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// The newest term it knows.
-    pub term: u64,
-    /// Whom it follows, itself included.
-    pub leader: Option<u64>,
-    /// What it is.
-    pub role: Role,
-}
-
-/// An entry that a majority has.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Committed {
-    /// Its place.
-    pub position: Position,
-    /// What the proposer put beside it.
-    pub context: Bytes,
-    /// What it is.
-    pub payload: Payload,
-}
-
-/// What an entry holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Payload {
-    /// Nothing: a new leader's first entry.
-    Nothing,
-    /// What was proposed.
-    Entry(Bytes),
-    /// A change of the membership, with what was proposed beside it. [`Replica::apply_change`] follows.
-    Change(Change, Bytes),
-}
-
-/// How far another member is, as a leader knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Follower {
-    /// Which member.
-    pub id: u64,
-    /// Its last entry known to be the leader's too.
-    pub matched: u64,
-    /// Whether it was heard of lately.
-    pub recent: bool,
-    /// Whether it waits for a snapshot.
-    pub needs_snapshot: bool,
-}
-
-/// Takes what a member gives out, in this order.
-pub trait Outputs {
-    /// Carry these to their members. Each may be lost.
-    fn send(&mut self, messages: Vec<Message>);
-    /// Apply these, in order; then say so by [`Replica::applied`].
-    fn commit(&mut self, entries: Vec<Committed>);
-    /// A read of this round is linearizable once the entry of this index is applied.
-    fn may_read(&mut self, round: u64, index: u64);
-    /// Term, leader or role have changed.
-    fn stands(&mut self, standing: Standing);
-    /// The log now goes on after this entry: the store received with the message must take the place of the
-    /// present one.
-    fn install(&mut self, position: Position, membership: &Membership);
-}
 
 /// One member.
 pub struct Replica {
@@ -607,6 +454,3 @@ fn committed(entry: Entry) -> Result<Committed, ReplicaError> {
 fn library(error: raft::Error) -> ReplicaError {
     ReplicaError::Library(error.to_string())
 }
-
-#[cfg(test)]
-mod tests;

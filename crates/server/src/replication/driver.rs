@@ -13,7 +13,7 @@ use stentor_raft::{Change, Committed, Membership, Message, Outputs, Refused, Rep
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::applier::{Applier, Progress};
 use super::pending::Pending;
@@ -83,10 +83,17 @@ impl Driver {
                 applier.apply_all(committed)?;
             }
             while let Ok(change) = self.changes.try_recv() {
-                self.replica.apply_change(change).map_err(Arc::new)?;
+                self.apply_change(change);
             }
         }
         Ok(())
+    }
+
+    /// One that can't be made does nothing, on every member alike.
+    fn apply_change(&mut self, change: Change) {
+        if let Err(error) = self.replica.apply_change(change) {
+            warn!(?change, %error, "a change of the membership does nothing");
+        }
     }
 
     async fn drive(&mut self, stop: &CancellationToken) -> Result<(), Halt> {
@@ -120,7 +127,7 @@ impl Driver {
                     self.reads.rounds.retain(|read| !read.is_closed());
                 }
                 Input::Applied => {}
-                Input::Changed(change) => drop(self.replica.apply_change(change).map_err(Arc::new)?),
+                Input::Changed(change) => self.apply_change(change),
                 Input::Propose(proposal) => {
                     // Whoever is ready runs before the disk is waited for; some of them will join the group.
                     tokio::task::yield_now().await;
