@@ -17,6 +17,8 @@ use stentor_server::member::Member;
 use stentor_server::metrics::Metrics;
 use tokio_util::sync::CancellationToken;
 
+#[cfg(all(feature = "tls-ring", feature = "tls-native-roots", feature = "rustls-0_23", feature = "dangerous"))]
+pub(crate) use door::Bytes;
 pub(crate) use door::{Accept, Door};
 pub(crate) use wire::{Wire, over};
 
