@@ -272,13 +272,31 @@ fn a_log_that_nobody_reads_is_no_reason_to_stop() {
     assert_eq!(code, Some(0));
 }
 
+/// The log of writes can have a disk of its own; without it the store is not served.
+#[test]
+fn a_store_goes_with_its_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, log) = (folder.path().join("data"), folder.path().join("log"));
+    let elsewhere = format!("--wal-dir={}", log.display());
+    for _ in 0..2 {
+        assert_eq!(Running::ready(&data, free_port(), &[&elsewhere]).stop().0, Some(0));
+    }
+    assert!(std::fs::read_dir(&log).unwrap().count() > 0 && !data.join("log").exists());
+    let mut without = Running::start(&data, free_port(), &[]);
+    assert_eq!(without.child.wait().unwrap().code(), Some(1));
+    let errors: Vec<_> =
+        without.lines.iter().map(|line| parse(&line)).filter(|line| line["level"] == "error").collect();
+    assert!(errors.len() == 1 && errors[0].to_string().contains("the log of this store is missing"), "{errors:?}");
+    assert_eq!(Running::ready(&data, free_port(), &[&elsewhere]).stop().0, Some(0));
+}
+
 #[test]
 fn the_log_goes_where_it_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log");
     let outputs = format!("--log-outputs={}", log.display());
     let mut running =
-        Running::start(&folder.path().join("data"), free_port(), &[&outputs, "--log-format=console", "--wal-dir=x"]);
+        Running::start(&folder.path().join("data"), free_port(), &[&outputs, "--log-format=console", "--max-wals=3"]);
     let due = Instant::now() + PATIENCE;
     while !std::fs::read_to_string(&log).unwrap_or_default().contains(READY) {
         assert!(Instant::now() < due && running.child.try_wait().unwrap().is_none(), "never ready");
@@ -287,6 +305,6 @@ fn the_log_goes_where_it_is_told() {
     let (code, _, printed) = running.stop();
     assert_eq!((code, printed.len()), (Some(0), 0));
     let text = std::fs::read_to_string(&log).unwrap();
-    assert_eq!(text.matches("--wal-dir has no effect").count(), 1, "{text}");
+    assert_eq!(text.matches("--max-wals has no effect").count(), 1, "{text}");
     assert!(!text.contains('\u{1b}') && !text.starts_with('{'));
 }
