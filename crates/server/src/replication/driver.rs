@@ -46,6 +46,8 @@ pub(crate) struct Driver {
     pub(super) store: Arc<Store>,
     pub(super) heartbeat: Duration,
     pub(super) catch_up_entries: u64,
+    /// Once this entry is applied, it is worth looking what may be forgotten.
+    pub(super) purge_after: u64,
     pub(super) health: Arc<WriteHealth>,
     pub(super) metrics: Metrics,
 }
@@ -218,10 +220,14 @@ impl Driver {
         if let Ok(term) = self.replica.log().term(applied) {
             self.replica.applied(Position { term, index: applied });
         }
-        let kept = applied.saturating_sub(self.catch_up_entries);
-        if kept >= self.replica.log().start().index + PURGE_STEP {
-            let durable = self.store.persisted_position().map_err(Halt::Store)?;
-            self.replica.purge(kept.min(durable.index)).map_err(Arc::new)?;
+        if applied < self.purge_after {
+            return Ok(());
+        }
+        self.purge_after = applied + PURGE_STEP;
+        let durable = self.store.persisted_position().map_err(Halt::Store)?;
+        let needless = durable.index.min(applied.saturating_sub(self.catch_up_entries));
+        if needless > self.replica.log().start().index {
+            self.replica.purge(needless).map_err(Arc::new)?;
         }
         Ok(())
     }

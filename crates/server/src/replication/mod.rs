@@ -120,6 +120,7 @@ pub(crate) fn join(parts: Parts, environment: &Environment) -> Result<Replicatio
         store: parts.store,
         heartbeat: parts.heartbeat,
         catch_up_entries: parts.catch_up_entries,
+        purge_after: 0,
         health: parts.health,
         metrics: parts.metrics,
     };

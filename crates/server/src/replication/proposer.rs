@@ -104,6 +104,10 @@ impl Proposer {
         let (answer, answered) = oneshot::channel();
         let ticket = self.pending.wait(id, entry, answer);
         let _ticket = ticket.ok_or(EtcdError::RequestTooManyRequests)?;
+        // Those who waited when the member halted were told; nobody tells who came just after.
+        if let Some(halt) = self.health.failure() {
+            return Err(halt.into());
+        }
         place.send(Proposal { id, data });
         let _pending = Gauge::begin(&self.metrics);
         match timeout(self.time_limit, answered).await {
