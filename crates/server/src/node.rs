@@ -22,7 +22,7 @@ use crate::lessor::Lessor;
 use crate::metrics::Metrics;
 use crate::quota::SpaceQuota;
 use crate::reads::ReadAdmission;
-use crate::replication::{self, Halt, Handle, Limits, Parts, ProposeError, WriteHealth};
+use crate::replication::{self, Applier, Driver, Halt, Handle, Limits, Parts, ProposeError, Replication, WriteHealth};
 use crate::storage::Storage;
 use crate::{checkpoints, compactor, quota};
 
@@ -191,10 +191,9 @@ impl Node {
             health: write_health.clone(),
             metrics: metrics.clone(),
         };
-        let replication = replication::join(parts, &environment)?;
+        let Replication { handle, driver, applier } = replication::join(parts, &environment)?;
         let view = store.view();
         lessor.resume(&view, settings.election_timeout);
-        let proposer = replication.handle.proposer.clone();
         let node = Arc::new(Node {
             compactions: watch::Sender::new(view.compacted().unwrap_or_default()),
             space_work: watch::Sender::new(SpaceWork { finished: store.compaction_finished(), obstacle: None }),
@@ -205,28 +204,41 @@ impl Node {
             store,
             metrics,
             settings,
-            lessor: lessor.clone(),
+            lessor,
             write_health,
-            replication: replication.handle,
+            replication: handle,
             identity,
-            environment: environment.clone(),
+            environment,
         });
-        let workers = environment.workers;
-        let automatic = compactor::run_automatic(node.clone(), config.auto_compaction, stop.clone());
-        let running = Running {
-            store: node.store.clone(),
-            // Tasks though they block while the disk works: see docs/decisions/0006.
-            driver: Workers::Tasks.spawn("log", replication.driver.run(stop.clone()))?,
-            applier: Workers::Tasks.spawn("apply", replication.applier.run())?,
-            others: vec![
-                workers.spawn("compaction", compactor::run(node.clone(), stop.clone()))?,
-                workers
-                    .spawn("checkpoints", checkpoints::run(node.store.clone(), config.snapshot_count, stop.clone()))?,
-                Workers::Tasks.spawn("auto-compaction", automatic)?,
-                Workers::Tasks.spawn("leases", lessor.run(proposer, environment, stop.clone()))?,
-            ],
-        };
+        let running = node.run(driver, applier, config, stop)?;
         Ok((node, running))
+    }
+
+    /// Starts what runs beside the callers, until `stop`.
+    fn run(
+        self: &Arc<Node>,
+        driver: Driver,
+        applier: Applier,
+        config: &Config,
+        stop: &CancellationToken,
+    ) -> Result<Running, StartError> {
+        let workers = self.environment.workers;
+        let automatic = compactor::run_automatic(self.clone(), config.auto_compaction, stop.clone());
+        let checkpoints = checkpoints::run(self.store.clone(), config.snapshot_count, stop.clone());
+        let proposer = self.replication.proposer.clone();
+        let leases = self.lessor.clone().run(proposer, self.environment.clone(), stop.clone());
+        Ok(Running {
+            store: self.store.clone(),
+            // Tasks though they block while the disk works: see docs/decisions/0006.
+            driver: Workers::Tasks.spawn("log", driver.run(stop.clone()))?,
+            applier: Workers::Tasks.spawn("apply", applier.run())?,
+            others: vec![
+                workers.spawn("compaction", compactor::run(self.clone(), stop.clone()))?,
+                workers.spawn("checkpoints", checkpoints)?,
+                Workers::Tasks.spawn("auto-compaction", automatic)?,
+                Workers::Tasks.spawn("leases", leases)?,
+            ],
+        })
     }
 
     /// Who answers: cluster, member and term, with a revision.

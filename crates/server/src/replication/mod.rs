@@ -21,8 +21,9 @@ use stentor_raft::log::{Durability, Log, Position};
 use stentor_raft::{Membership, Options, Replica, Standing};
 use tokio::sync::{mpsc, watch};
 
-use self::applier::{Applier, Progress};
-use self::driver::Driver;
+pub(crate) use self::applier::Applier;
+use self::applier::Progress;
+pub(crate) use self::driver::Driver;
 use self::pending::Pending;
 pub(crate) use self::proposer::WriteHealth;
 pub use self::proposer::{Halt, MAX_PENDING, ProposeError, Proposer};
