@@ -16,6 +16,7 @@ const FILES: &[&str] = &[
     "v3electionpb/election.proto",
     "stentor/introspection/v1/introspection.proto",
     "stentor/storage/v1/storage.proto",
+    "stentor/peer/v1/peer.proto",
 ];
 
 /// Compile proto/ to crates/proto/src/generated.

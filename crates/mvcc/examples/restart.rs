@@ -65,7 +65,7 @@ fn write(store: &Store, keys: std::ops::Range<u64>, bytes: usize) -> Result<(), 
             };
             let value: Vec<u8> = (0..bytes).map(|_| byte()).collect();
             let put = PutRequest { key: key(*n).into(), value: value.into(), ..PutRequest::default() };
-            LogEntry { time_unix_ms: 1, user: String::new(), op: Some(Op::Put(put)) }
+            LogEntry { time_unix_ms: 1, op: Some(Op::Put(put)), ..LogEntry::default() }
         };
         let entries: Vec<LogEntry> = group.iter().map(entry).collect();
         let index = store.view().applied().index + entries.len() as u64;

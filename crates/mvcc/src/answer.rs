@@ -1,4 +1,5 @@
 use stentor_proto::etcdserverpb::{DeleteRangeResponse, PutResponse, TxnResponse};
+use stentor_proto::storagepb::MemberRecord;
 use stentor_proto::{EtcdError, Revision};
 
 use crate::alarm::Alarm;
@@ -54,6 +55,8 @@ pub enum Answer {
     },
     /// To a change of alarms: those that were raised or lifted by it.
     Alarm(Vec<Alarm>),
+    /// To a change of the members: all of them.
+    Members(Vec<MemberRecord>),
     /// To an entry of a later version, which did nothing.
     Nothing,
 }

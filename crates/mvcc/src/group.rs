@@ -2,6 +2,7 @@
 //! the state, and written as one batch.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
@@ -20,6 +21,7 @@ use crate::answer::{Answer, Outcome};
 use crate::engine::{Batch, Engine, Family};
 use crate::key_index::{IndexView, KeyIndex};
 use crate::lease::{LeaseId, Leases};
+use crate::member::Members;
 use crate::meta;
 use crate::record::Record;
 use crate::source::{Source, read_records};
@@ -51,6 +53,7 @@ pub(crate) struct Group<'a> {
     pub(crate) index: KeyIndex,
     pub(crate) leases: Leases,
     pub(crate) alarms: BTreeSet<Alarm>,
+    pub(crate) members: Arc<Members>,
     /// The newest finished revision.
     pub(crate) revision: Revision,
     pub(crate) compacted: Option<Revision>,
@@ -72,6 +75,7 @@ impl<'a> Group<'a> {
             index,
             leases: state.leases.clone(),
             alarms: state.alarms.clone(),
+            members: state.members.clone(),
             revision: state.revision,
             compacted: state.compacted,
             logical_bytes: state.logical_bytes,
@@ -115,6 +119,7 @@ impl<'a> Group<'a> {
             Op::LeaseGrant(grant) => self.grant(grant.id, grant.ttl).map(Answer::LeaseGrant),
             Op::LeaseRevoke(revoke) => self.revoke(revoke.id),
             Op::Alarm(alarm) => Ok(Answer::Alarm(self.alarm(alarm))),
+            Op::Member(change) => Ok(Answer::Members(self.change_members(change)?)),
         }
     }
 
@@ -255,11 +260,12 @@ impl<'a> Group<'a> {
         Ok(Answer::LeaseRevoke { revision: self.current(), deleted })
     }
 
-    /// Why an alarm keeps `op` from being carried out. A corrupt cluster takes only alarms; one out of space
+    /// Why an alarm keeps `op` from being carried out. A corrupt cluster takes only alarms and changes of its
+    /// members; one out of space
     /// what frees some, and small overwrites.
     fn refused_by_alarm(&self, op: &Op) -> Option<EtcdError> {
         let is_raised = |kind| self.alarms.iter().any(|alarm| alarm.kind == kind);
-        if is_raised(AlarmKind::Corrupt) && !matches!(op, Op::Alarm(_)) {
+        if is_raised(AlarmKind::Corrupt) && !matches!(op, Op::Alarm(_) | Op::Member(_)) {
             return Some(EtcdError::Corrupt);
         }
         (is_raised(AlarmKind::NoSpace) && self.needs_space(op)).then_some(EtcdError::NoSpace)

@@ -50,6 +50,7 @@ mod group;
 mod hash;
 mod index_checkpoint;
 mod lease;
+mod member;
 
 pub mod engine;
 pub mod key_index;
@@ -71,6 +72,7 @@ pub use error::Error;
 pub use group::SMALL_OVERWRITE_BYTES;
 pub use hash::KvHash;
 pub use lease::{Lease, LeaseId, Leases};
+pub use member::Members;
 pub use observer::{Commit, Observer};
 pub use options::{LogPosition, Options};
 pub use read::RangeResult;

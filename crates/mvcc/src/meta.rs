@@ -1,13 +1,16 @@
 //! The small records beside history, and the keys they stand under.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use prost::Message;
-use stentor_proto::storagepb::{Compaction, Identity, LeaseRecord, Progress};
+use stentor_proto::storagepb::{Compaction, Identity, LeaseRecord, MemberRecord, Progress};
 
 use crate::Error;
 use crate::alarm::{Alarm, AlarmKind};
 use crate::engine::{Engine, Family, Read};
 use crate::lease::LeaseId;
+use crate::member::Members;
 
 pub(crate) const PROGRESS: &[u8] = b"progress";
 pub(crate) const COMPACTION: &[u8] = b"compaction";
@@ -18,6 +21,11 @@ const LEASES: &[u8] = b"lease/";
 const AFTER_LEASES: &[u8] = b"lease0";
 const ALARMS: &[u8] = b"alarm/";
 const AFTER_ALARMS: &[u8] = b"alarm0";
+
+const MEMBERS: &[u8] = b"member/";
+const AFTER_MEMBERS: &[u8] = b"member0";
+const REMOVED_MEMBERS: &[u8] = b"removed_member/";
+const AFTER_REMOVED_MEMBERS: &[u8] = b"removed_member0";
 
 pub(crate) fn lease_key(id: LeaseId) -> Vec<u8> {
     [LEASES, &id.get().to_be_bytes()].concat()
@@ -31,9 +39,17 @@ pub(crate) fn alarm_key(alarm: Alarm) -> Vec<u8> {
     [ALARMS, &alarm.member_id.to_be_bytes(), &[kind]].concat()
 }
 
-/// A lease or an alarm.
+pub(crate) fn member_key(id: u64) -> Vec<u8> {
+    [MEMBERS, &id.to_be_bytes()].concat()
+}
+
+pub(crate) fn removed_member_key(id: u64) -> Vec<u8> {
+    [REMOVED_MEMBERS, &id.to_be_bytes()].concat()
+}
+
+/// A lease, an alarm or a member.
 pub(crate) fn is_small_record(key: &[u8]) -> bool {
-    key.starts_with(LEASES) || is_alarm(key)
+    key.starts_with(LEASES) || is_alarm(key) || key.starts_with(MEMBERS) || key.starts_with(REMOVED_MEMBERS)
 }
 
 pub(crate) fn is_alarm(key: &[u8]) -> bool {
@@ -95,4 +111,20 @@ pub(crate) fn alarms(engine: &(impl Read + ?Sized)) -> Result<Vec<Alarm>, Error>
         alarms.push(alarm_of_key(&key).ok_or_else(bad)?);
     }
     Ok(alarms)
+}
+
+pub(crate) fn members(engine: &(impl Read + ?Sized)) -> Result<Members, Error> {
+    let bad = |key: &[u8]| Error::inconsistent(format!("member record {}", key.escape_ascii()));
+    let mut members = Vec::new();
+    for entry in engine.scan(Family::Meta, MEMBERS, Some(AFTER_MEMBERS))? {
+        let (key, value) = entry?;
+        members.push(MemberRecord::decode(value).map_err(|_| bad(&key))?);
+    }
+    let mut removed = BTreeSet::new();
+    for entry in engine.scan(Family::Meta, REMOVED_MEMBERS, Some(AFTER_REMOVED_MEMBERS))? {
+        let (key, _) = entry?;
+        let id = key.strip_prefix(REMOVED_MEMBERS).and_then(|id| id.try_into().ok()).ok_or_else(|| bad(&key))?;
+        removed.insert(u64::from_be_bytes(id));
+    }
+    Ok(Members::new(members, removed))
 }

@@ -58,6 +58,7 @@ pub(crate) fn load(engine: Arc<dyn Engine>) -> Result<Opened, Error> {
         index: index.view(),
         leases,
         alarms: meta::alarms(&*engine)?.into_iter().collect(),
+        members: Arc::new(meta::members(&*engine)?),
         revision,
         compacted,
         compaction_finished,

@@ -9,6 +9,7 @@ use crate::alarm::Alarm;
 use crate::engine::Engine;
 use crate::key_index::IndexView;
 use crate::lease::Leases;
+use crate::member::Members;
 use crate::record::Record;
 use crate::source::{Source, read_records};
 use crate::{ChangeId, Error, LogPosition};
@@ -19,6 +20,7 @@ pub(crate) struct State {
     pub(crate) index: IndexView,
     pub(crate) leases: Leases,
     pub(crate) alarms: BTreeSet<Alarm>,
+    pub(crate) members: Arc<Members>,
     pub(crate) revision: Revision,
     pub(crate) compacted: Option<Revision>,
     /// Up to here no space work of compaction is left.

@@ -17,6 +17,7 @@ use crate::engine::{Batch, Durability, Engine, Family};
 use crate::group::Group;
 use crate::index_checkpoint::Last;
 use crate::key_index::KeyIndex;
+use crate::member::Members;
 use crate::observer::{Commit, Observer};
 use crate::options::{LogPosition, Options};
 use crate::state::{Epoch, State};
@@ -163,7 +164,7 @@ impl Store {
     /// use stentor_proto::storagepb::{LogEntry, log_entry::Op};
     /// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
     /// let put = Op::Put(PutRequest { key: "k".into(), ..Default::default() });
-    /// let entry = LogEntry { time_unix_ms: 1_700_000_000_000, user: String::new(), op: Some(put) };
+    /// let entry = LogEntry { time_unix_ms: 1_700_000_000_000, op: Some(put), ..LogEntry::default() };
     /// let outcomes = store.apply(&[entry.clone(), entry], LogPosition { term: 1, index: 2 })?;
     /// assert!(outcomes.iter().all(|outcome| outcome.is_ok()));
     /// assert_eq!(store.view().applied().index, 2);
@@ -238,12 +239,13 @@ impl Store {
         } else {
             base.epoch.clone()
         };
-        let Group { index, leases, alarms, revision, compacted, logical_bytes, records, .. } = group;
+        let Group { index, leases, alarms, members, revision, compacted, logical_bytes, records, .. } = group;
         self.published.store(Arc::new(State {
             engine: base.engine.clone(),
             index: index.view(),
             leases,
             alarms,
+            members,
             revision,
             compacted,
             compaction_finished: base.compaction_finished,
@@ -271,6 +273,15 @@ impl Store {
             observer.committed(commit);
             true
         });
+    }
+
+    /// Publishes members that were written beside any group.
+    pub(crate) fn publish_members(&self, write: impl FnOnce(&State) -> Result<Members, Error>) -> Result<(), Error> {
+        let _no_group_between = self.writer.lock();
+        let base = self.published.load_full();
+        let members = Arc::new(write(&base)?);
+        self.published.store(Arc::new(State { members, ..State::clone(&base) }));
+        Ok(())
     }
 
     pub(crate) fn engine(&self) -> Arc<dyn Engine> {
@@ -309,7 +320,7 @@ impl Store {
     /// # Errors
     /// Why it was refused, or what keeps the store from going on.
     pub fn execute(&self, op: Op) -> Result<Answer, Error> {
-        let entry = LogEntry { time_unix_ms: (self.options.wall_clock)(), user: String::new(), op: Some(op) };
+        let entry = LogEntry { time_unix_ms: (self.options.wall_clock)(), op: Some(op), ..LogEntry::default() };
         let result = Arc::new(OnceLock::new());
         self.queue.lock().push(Queued { entry, result: result.clone() });
         let _told = Answered(self);

@@ -8,6 +8,7 @@ use crate::alarm::{self, Alarm};
 use crate::engine::Family;
 use crate::key_index::IndexView;
 use crate::lease::Leases;
+use crate::member::Members;
 use crate::read::{self, RangeResult};
 use crate::record::Record;
 use crate::source::Source;
@@ -161,6 +162,11 @@ impl View {
     /// Every alarm.
     pub fn all_alarms(&self) -> impl Iterator<Item = Alarm> + '_ {
         self.state.alarms.iter().copied()
+    }
+
+    /// The members of the cluster.
+    pub fn members(&self) -> &Members {
+        &self.state.members
     }
 
     /// Reads a range, as etcd's Range does. Its form must have been checked ([`crate::check::range`]).

@@ -36,6 +36,11 @@ mod generated {
                 include!("generated/stentor.introspection.v1.rs");
             }
         }
+        pub mod peer {
+            pub mod v1 {
+                include!("generated/stentor.peer.v1.rs");
+            }
+        }
         pub mod storage {
             pub mod v1 {
                 include!("generated/stentor.storage.v1.rs");
@@ -45,6 +50,7 @@ mod generated {
 }
 
 pub use generated::stentor::introspection::v1 as introspectionpb;
+pub use generated::stentor::peer::v1 as peerpb;
 pub use generated::stentor::storage::v1 as storagepb;
 pub use generated::{authpb, etcdserverpb, mvccpb, v3electionpb, v3lockpb};
 

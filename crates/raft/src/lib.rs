@@ -14,7 +14,9 @@ mod membership;
 mod message;
 mod replica;
 mod storage;
+mod wire;
 
 pub use membership::{Change, Membership};
 pub use message::Message;
 pub use replica::{Committed, Follower, Options, Outputs, Payload, Refused, Replica, ReplicaError, Role, Standing};
+pub use wire::WireError;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
+use protobuf::Message as _;
 use raft::eraftpb::{ConfChange, ConfChangeType, ConfState};
 
 /// The members of a cluster by id, none of which is 0.
@@ -74,6 +76,14 @@ impl Change {
         match self {
             Change::AddVoter(id) | Change::AddLearner(id) | Change::Remove(id) => id,
         }
+    }
+
+    /// As the data of an entry, with what was proposed beside it.
+    pub(crate) fn encode(self, beside: Bytes) -> Result<Bytes, String> {
+        let mut encoded = self.to_raft();
+        encoded.context = beside;
+        // The encoder fails on uninitialised messages only, of which this version of protobuf has none.
+        encoded.write_to_bytes().map(Bytes::from).map_err(|error| error.to_string())
     }
 
     pub(crate) fn to_raft(self) -> ConfChange {

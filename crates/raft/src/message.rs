@@ -31,6 +31,13 @@ impl Message {
         self.0.get_msg_type() == eraftpb::MessageType::MsgSnapshot
     }
 
+    /// What the store is that it says follows: where it stands, and who takes part.
+    pub fn snapshot(&self) -> Option<(Position, Membership)> {
+        let metadata = self.0.get_snapshot().get_metadata();
+        let position = Position { term: metadata.term, index: metadata.index };
+        self.is_snapshot().then(|| (position, Membership::from_raft(metadata.get_conf_state())))
+    }
+
     /// Whether it carries proposals to the leader. Carried twice, they are proposed twice: it must not be
     /// sent again when it is unknown whether it has arrived.
     pub fn is_proposal(&self) -> bool {

@@ -115,10 +115,7 @@ impl Replica {
     /// # Errors
     /// As [`Replica::propose`].
     pub fn propose_change(&mut self, context: Bytes, change: Change, data: Bytes) -> Result<(), Refused> {
-        let mut encoded = change.to_raft();
-        encoded.context = data;
-        // The encoder fails on uninitialised messages only, of which this version of protobuf has none.
-        let data = encoded.write_to_bytes().map_err(|_| Refused::TooMuch)?.into();
+        let data = change.encode(data).map_err(|_| Refused::TooMuch)?;
         let mut entry = Entry { data, context, ..Entry::default() };
         entry.set_entry_type(EntryType::EntryConfChange);
         self.propose_entry(entry)

@@ -317,7 +317,7 @@ mod tests {
         for (ttl, id) in ttls.into_iter().zip(1..) {
             // Below the service, which would have refused it.
             let op = Op::LeaseGrant(LeaseGrantRequest { id, ttl });
-            let entry = LogEntry { time_unix_ms: 0, user: String::new(), op: Some(op) };
+            let entry = LogEntry { op: Some(op), ..LogEntry::default() };
             let index = u64::try_from(id).unwrap();
             store.apply(&[entry], LogPosition { term: 1, index }).unwrap()[0].as_ref().unwrap();
         }

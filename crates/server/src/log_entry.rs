@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn an_entry_comes_back_and_others_are_refused() {
         let put = PutRequest { key: "k".into(), value: "v".into(), lease: 3, ..Default::default() };
-        let entry = LogEntry { time_unix_ms: 17, user: "alice".into(), op: Some(Op::Put(put)) };
+        let entry = LogEntry { time_unix_ms: 17, user: "alice".into(), only_in_term: 4, op: Some(Op::Put(put)) };
         let id = ProposalId { member_id: 7, number: u64::MAX };
         let bytes = encode(id, &entry);
         let (found, rest) = split(bytes.clone()).unwrap();

@@ -292,7 +292,7 @@ impl Node {
     /// [`ProposeError`].
     pub(crate) async fn propose(&self, op: Op) -> Result<Answer, ProposeError> {
         let time_unix_ms = (self.environment.wall_unix_ms)();
-        self.replication.proposer.propose(LogEntry { time_unix_ms, user: String::new(), op: Some(op) }).await
+        self.replication.proposer.propose(LogEntry { time_unix_ms, op: Some(op), ..LogEntry::default() }).await
     }
 
     /// Waits until a read of the store sees every write acknowledged before this call. A member that alone

@@ -141,6 +141,6 @@ fn samples() -> Vec<Vec<u8>> {
         store::alarm(),
         Op::Alarm(AlarmRequest { action: 2, member_id: 2, alarm: 1 }),
     ];
-    let entry = |op| LogEntry { time_unix_ms: 1_790_000_000_001, user: "root".into(), op: Some(op) };
+    let entry = |op| LogEntry { time_unix_ms: 1_790_000_000_001, user: "root".into(), only_in_term: 0, op: Some(op) };
     ops.into_iter().map(|op| log_entry::encode(ProposalId { member_id: 1, number: 2 }, &entry(op)).to_vec()).collect()
 }

@@ -63,8 +63,29 @@ impl Store {
     /// # Errors
     /// Engine errors.
     pub fn snapshot(&self, server_version: &str) -> Result<SnapshotReader, Error> {
+        self.begin_snapshot(server_version, false)
+    }
+
+    /// As [`Store::snapshot`], with the members of the cluster, for one of them: what is restored from it goes
+    /// on with the cluster's log at [`SnapshotReader::view`]'s place.
+    ///
+    /// ```
+    /// use stentor_mvcc::{Store, engine::memory};
+    /// # let store = Store::open(memory::MemoryEngine::open(&memory::Disk::new())?, Default::default())?;
+    /// let snapshot = store.member_snapshot("example 1.0")?;
+    /// assert_eq!(snapshot.view().applied(), store.view().applied());
+    /// # Ok::<(), stentor_mvcc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Engine errors.
+    pub fn member_snapshot(&self, server_version: &str) -> Result<SnapshotReader, Error> {
+        self.begin_snapshot(server_version, true)
+    }
+
+    fn begin_snapshot(&self, server_version: &str, with_members: bool) -> Result<SnapshotReader, Error> {
         let view = self.view();
-        let measured = Frames::new(view.clone(), 0).measure()?;
+        let measured = Frames::new(view.clone(), 0, with_members).measure()?;
         let header = SnapshotHeader {
             format: FORMAT,
             revision: view.revision().get(),
@@ -75,7 +96,7 @@ impl Store {
             server_version: server_version.to_owned(),
         };
         let head = encode_header(&header);
-        let frames = Frames::new(view, measured.logical_bytes);
+        let frames = Frames::new(view, measured.logical_bytes, with_members);
         let bytes = head.len() as u64 + measured.history_bytes + frames.meta_frame().len() as u64 + measured.end_bytes;
         let ready = BytesMut::from(&head[..]);
         Ok(SnapshotReader { total: bytes.next_multiple_of(BLOCK), produced: head.len() as u64, frames, ready, header })
@@ -91,6 +112,11 @@ impl SnapshotReader {
     /// What its head says.
     pub fn header(&self) -> &SnapshotHeader {
         &self.header
+    }
+
+    /// The state that it is of.
+    pub fn view(&self) -> &View {
+        &self.frames.view
     }
 
     /// The next `max` bytes, fewer only at the end; `None` after it.
@@ -142,6 +168,8 @@ enum Stage {
 /// The frames of a snapshot. They depend on the view alone, so making them twice gives the same.
 struct Frames {
     view: View,
+    /// Those of the cluster.
+    with_members: bool,
     /// What the progress record states: bytes of all that is kept.
     logical_bytes: u64,
     /// Bytes of what was kept so far.
@@ -159,9 +187,9 @@ struct Measured {
 }
 
 impl Frames {
-    fn new(view: View, logical_bytes: u64) -> Frames {
+    fn new(view: View, logical_bytes: u64, with_members: bool) -> Frames {
         let counts = SnapshotEnd::default();
-        Frames { view, logical_bytes, kept_bytes: 0, stage: Stage::Meta, ready: VecDeque::new(), counts }
+        Frames { view, with_members, logical_bytes, kept_bytes: 0, stage: Stage::Meta, ready: VecDeque::new(), counts }
     }
 
     /// Makes all frames, and throws them away.
@@ -227,6 +255,11 @@ impl Frames {
             meta.push((meta::lease_key(id), record.encode_to_vec()));
         }
         meta.extend(view.all_alarms().map(|alarm| (meta::alarm_key(alarm), Vec::new())));
+        if self.with_members {
+            let members = view.members();
+            meta.extend(members.iter().map(|member| (meta::member_key(member.id), member.encode_to_vec())));
+            meta.extend(members.removed().map(|id| (meta::removed_member_key(id), Vec::new())));
+        }
         meta.sort_unstable();
         meta
     }

@@ -9,7 +9,10 @@ pub struct LogEntry {
     /// the user the call came from; empty while authentication is off
     #[prost(string, tag = "2")]
     pub user: ::prost::alloc::string::String,
-    #[prost(oneof = "log_entry::Op", tags = "10, 11, 12, 13, 14, 15, 16")]
+    /// nothing is done unless the entry was appended in this term of the log; 0: in any
+    #[prost(uint64, tag = "3")]
+    pub only_in_term: u64,
+    #[prost(oneof = "log_entry::Op", tags = "10, 11, 12, 13, 14, 15, 16, 17")]
     pub op: ::core::option::Option<log_entry::Op>,
 }
 /// Nested message and enum types in `LogEntry`.
@@ -31,6 +34,54 @@ pub mod log_entry {
         LeaseRevoke(super::super::super::super::etcdserverpb::LeaseRevokeRequest),
         #[prost(message, tag = "16")]
         Alarm(super::super::super::super::etcdserverpb::AlarmRequest),
+        #[prost(message, tag = "17")]
+        Member(super::MemberChange),
+    }
+}
+/// A member of the cluster as the store keeps it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MemberRecord {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// empty until it was started
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "3")]
+    pub peer_urls: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// empty until it was started
+    #[prost(string, repeated, tag = "4")]
+    pub client_urls: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(bool, tag = "5")]
+    pub is_learner: bool,
+}
+/// One change of who the members are.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MemberChange {
+    /// learners that there may be after one was added
+    #[prost(uint32, tag = "10")]
+    pub max_learners: u32,
+    #[prost(oneof = "member_change::Change", tags = "1, 2, 3, 4, 5")]
+    pub change: ::core::option::Option<member_change::Change>,
+}
+/// Nested message and enum types in `MemberChange`.
+pub mod member_change {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Change {
+        /// with the id chosen
+        #[prost(message, tag = "1")]
+        Add(super::MemberRecord),
+        /// an id that is removed never comes back
+        #[prost(uint64, tag = "2")]
+        Remove(u64),
+        /// a learner that becomes a voter
+        #[prost(uint64, tag = "3")]
+        Promote(u64),
+        /// the peer URLs alone
+        #[prost(message, tag = "4")]
+        UpdatePeerUrls(super::MemberRecord),
+        /// name and client URLs alone, as a member tells them when it has started
+        #[prost(message, tag = "5")]
+        Publish(super::MemberRecord),
     }
 }
 /// A lease as it is kept; the time left is not, since every restart gives the full TTL again.

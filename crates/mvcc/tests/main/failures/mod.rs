@@ -36,7 +36,7 @@ fn content(store: &Store) -> String {
 /// Applies operations as one group.
 fn apply(store: &Store, ops: impl IntoIterator<Item = Op>) -> Result<Vec<Outcome>, Error> {
     let entries: Vec<LogEntry> =
-        ops.into_iter().map(|op| LogEntry { time_unix_ms: 1, user: String::new(), op: Some(op) }).collect();
+        ops.into_iter().map(|op| LogEntry { time_unix_ms: 1, op: Some(op), ..LogEntry::default() }).collect();
     let index = store.view().applied().index + entries.len() as u64;
     store.apply(&entries, LogPosition { term: 1, index })
 }

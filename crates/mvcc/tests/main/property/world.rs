@@ -187,7 +187,7 @@ impl<P: Place> World<P> {
     }
 
     fn entry(&self, op: Op, time_unix_ms: u64) -> LogEntry {
-        LogEntry { time_unix_ms, user: String::new(), op: Some(op) }
+        LogEntry { time_unix_ms, op: Some(op), ..LogEntry::default() }
     }
 
     /// What the model makes of an entry.
