@@ -3,8 +3,52 @@
 use prost::Message;
 use stentor_proto::storagepb::Identity;
 
-use crate::engine::{Batch, Durability, Family, Sizes};
+use crate::engine::{Batch, Durability, Engine, Family, Sizes};
 use crate::{Error, LogPosition, Store, meta};
+
+/// The place in the log of the store that an engine holds; `None` if it holds none, or one that was not
+/// restored to its end.
+///
+/// ```
+/// use stentor_mvcc::engine::memory::{Disk, MemoryEngine};
+/// use stentor_mvcc::{LogPosition, Store, applied_position};
+/// let disk = Disk::new();
+/// assert_eq!(applied_position(&MemoryEngine::open(&disk)?)?, None);
+/// let last = LogPosition { term: 1, index: 5 };
+/// Store::open(MemoryEngine::open(&disk)?, Default::default())?.apply(&[], last)?;
+/// assert_eq!(applied_position(&MemoryEngine::open(&disk)?)?, Some(last));
+/// # Ok::<(), stentor_mvcc::Error>(())
+/// ```
+///
+/// # Errors
+/// Engine errors.
+pub fn applied_position(engine: &dyn Engine) -> Result<Option<LogPosition>, Error> {
+    if engine.get(Family::Meta, meta::RESTORING)?.is_some() {
+        return Ok(None);
+    }
+    let progress = meta::progress(engine)?;
+    Ok(progress.map(|p| LogPosition { term: p.applied_term, index: p.applied_index }))
+}
+
+/// Says who the store belongs to that an engine is to hold; it may be empty still.
+///
+/// ```
+/// use stentor_mvcc::engine::memory::{Disk, MemoryEngine};
+/// use stentor_mvcc::{Store, set_identity};
+/// use stentor_proto::storagepb::Identity;
+/// let engine = MemoryEngine::open(&Disk::new())?;
+/// set_identity(&engine, &Identity::default())?;
+/// assert!(Store::open(engine, Default::default())?.identity()?.is_some());
+/// # Ok::<(), stentor_mvcc::Error>(())
+/// ```
+///
+/// # Errors
+/// Engine errors.
+pub fn set_identity(engine: &dyn Engine, identity: &Identity) -> Result<(), Error> {
+    let mut batch = Batch::default();
+    batch.put(Family::Meta, meta::IDENTITY, identity.encode_to_vec());
+    Ok(engine.write(batch, Durability::Synced)?)
+}
 
 impl Store {
     /// Who the store belongs to, if that was ever said.
@@ -30,9 +74,7 @@ impl Store {
     /// # Errors
     /// Engine errors.
     pub fn set_identity(&self, identity: &Identity) -> Result<(), Error> {
-        let mut batch = Batch::default();
-        batch.put(Family::Meta, meta::IDENTITY, identity.encode_to_vec());
-        Ok(self.engine().write(batch, Durability::Synced)?)
+        set_identity(&*self.engine(), identity)
     }
 
     /// What the store takes on disk.

@@ -9,6 +9,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use crate::storage::Received;
+
 /// How often to look whether a checkpoint is worth its writing.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
@@ -17,10 +19,16 @@ const REST_AFTER_ERROR: Duration = Duration::from_secs(60);
 
 /// Writes checkpoints until stopped. Each is written from a view of the index, beside reads and writes. No
 /// more than about `replayed_entries` of the log are left to be applied again after a crash.
-pub(crate) async fn run(store: Arc<Store>, replayed_entries: u64, stop: CancellationToken) {
+pub(crate) async fn run(
+    store: Arc<Store>,
+    received: Arc<dyn Received>,
+    replayed_entries: u64,
+    stop: CancellationToken,
+) {
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        received.tidy();
         match write(&store, replayed_entries) {
             Ok(()) => {}
             Err(error) => {

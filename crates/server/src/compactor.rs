@@ -84,6 +84,10 @@ pub(crate) async fn run_automatic(node: Arc<Node>, mode: AutoCompaction, stop: C
             _ = ticks.tick() => {}
         }
         let Some(revision) = policy.look(node.store.view().revision(), Instant::now()) else { continue };
+        if !node.is_leader() {
+            // One does it for all.
+            continue;
+        }
         match node.compact(revision).await {
             Ok(_) => info!(revision = revision.get(), "auto-compaction was accepted"),
             // Someone else has compacted as far.

@@ -1,5 +1,7 @@
 //! The data directory of the binary: what lies in it, and opening the store there.
 
+mod stores;
+
 use std::fs::{self, File};
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
@@ -12,7 +14,6 @@ use stentor_proto::snapshot::{BLOCK, HASH};
 use stentor_raft::log::SystemDisk;
 use tracing::info;
 
-use crate::config::InitialClusterState;
 use crate::storage::Storage;
 
 /// Where the store is within the data directory.
@@ -44,15 +45,6 @@ pub(crate) enum DataDirError {
         /// The directory.
         path: PathBuf,
     },
-    /// It is empty, and the member it should hold is one of a cluster that is there already.
-    #[error(
-        "{path} holds no data, and --initial-cluster-state=existing asks to join a cluster, which is not supported \
-         yet: give the data directory of this member, or --initial-cluster-state=new for a new cluster"
-    )]
-    Joining {
-        /// The directory.
-        path: PathBuf,
-    },
     /// It holds a store, and a snapshot to begin one from.
     #[error("{path} holds a store and a snapshot to restore: remove {SNAPSHOT}, or restore into an empty directory")]
     Occupied {
@@ -72,37 +64,41 @@ pub(crate) enum DataDirError {
     Engine(#[from] EngineError),
 }
 
-/// Opens the store of a data directory, which may be missing or empty if a new cluster is to be made.
+/// Whether a data directory holds a store, or a snapshot to make one of. Else a cluster is made or joined.
+pub(crate) fn holds_data(path: &Path) -> bool {
+    let has_snapshot = path.join(SNAPSHOT).is_file() || path.join(TAKEN).is_file();
+    has_snapshot || stores::present(path).is_dir() || is_of_etcd(path)
+}
+
+fn is_of_etcd(path: &Path) -> bool {
+    path.join("member").join("snap").is_dir()
+}
+
+/// Opens the store of a data directory, which may be missing or empty.
 ///
 /// # Errors
 /// [`DataDirError`]; another process that has it open is one of them.
-pub(crate) fn open(path: &Path, log: &Path, state: InitialClusterState) -> Result<Storage, DataDirError> {
+pub(crate) fn open(path: &Path, log: &Path) -> Result<Storage, DataDirError> {
     let failed = |cause| DataDirError::Directory { path: path.to_path_buf(), cause };
     let has_snapshot = path.join(SNAPSHOT).is_file() || path.join(TAKEN).is_file();
-    let has_data = path.join(STORE).is_dir() || has_snapshot;
-    let of_etcd = path.join("member").join("snap").is_dir();
-    // A fresh cluster beside the one that was meant would take its clients' writes.
-    if state == InitialClusterState::Existing && !has_data && !of_etcd {
-        return Err(DataDirError::Joining { path: path.to_path_buf() });
-    }
     create_private(path).map_err(failed)?;
-    if of_etcd {
+    if is_of_etcd(path) {
         return Err(DataDirError::OfEtcd { path: path.to_path_buf() });
     }
     if has_snapshot {
         take_in(path)?;
     }
-    let engine = Arc::new(RocksDbEngine::open(path.join(STORE), &Options::replayed())?);
+    let (engine, received) = stores::open(path)?;
     create_private(log).map_err(|cause| DataDirError::Directory { path: log.to_path_buf(), cause })?;
     let log = SystemDisk::new(log).map_err(|cause| DataDirError::Directory { path: log.to_path_buf(), cause })?;
-    Ok(Storage { engine, log: Arc::new(log) })
+    Ok(Storage { engine, log: Arc::new(log), received: Arc::new(received) })
 }
 
 /// Makes a store of the snapshot in the directory. It is built beside its place and then moved there, so
 /// that an interruption leaves the snapshot to begin with again, or a store that it is known to be in.
 fn take_in(path: &Path) -> Result<(), DataDirError> {
     let failed = |cause| DataDirError::Directory { path: path.to_path_buf(), cause };
-    let (store, restoring) = (path.join(STORE), path.join(RESTORING));
+    let (store, restoring) = (stores::present(path), path.join(RESTORING));
     let (file, taken) = (path.join(SNAPSHOT), path.join(TAKEN));
     if store.is_dir() && file.is_file() {
         return Err(DataDirError::Occupied { path: path.to_path_buf() });
@@ -173,7 +169,7 @@ mod tests {
 
     /// Opens the directory, finds what the snapshot holds and nothing that is left of it.
     fn holds_it(path: &Path) {
-        let engine = open(path, &path.join(LOG), InitialClusterState::Existing).unwrap().engine;
+        let engine = open(path, &path.join(LOG)).unwrap().engine;
         let view = Store::open_shared(engine, StoreOptions::default()).unwrap().view();
         assert_eq!(view.pair_at(b"k", Revision::new(2).unwrap()).unwrap().unwrap().value, "v");
         let mut names: Vec<_> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -214,7 +210,7 @@ mod tests {
         fs::write(path.join(SNAPSHOT), snapshot()).unwrap();
         holds_it(path);
         fs::write(path.join(SNAPSHOT), snapshot()).unwrap();
-        let refused = open(path, &path.join(LOG), InitialClusterState::New).err().unwrap();
+        let refused = open(path, &path.join(LOG)).err().unwrap();
         assert!(matches!(refused, DataDirError::Occupied { .. }), "{refused}");
         fs::remove_file(path.join(SNAPSHOT)).unwrap();
         holds_it(path);
@@ -229,7 +225,7 @@ mod tests {
         bytes[..middle].reverse();
         fs::write(path.join(SNAPSHOT), &bytes).unwrap();
         for _ in 0..2 {
-            let refused = open(path, &path.join(LOG), InitialClusterState::New).err().unwrap();
+            let refused = open(path, &path.join(LOG)).err().unwrap();
             assert!(matches!(refused, DataDirError::Restore { .. }), "{refused}");
             assert_eq!(fs::read(path.join(SNAPSHOT)).unwrap(), bytes);
             assert!(!path.join(STORE).exists());

@@ -9,6 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use stentor_proto::EtcdError;
 use tokio::sync::oneshot;
 
+use crate::peers::Dialer;
+
 /// Time, chance and workers.
 #[derive(Clone)]
 pub struct Environment {
@@ -20,6 +22,8 @@ pub struct Environment {
     pub workers: Workers,
     /// What a linearizable read waits for; nothing if all writes come from this member.
     pub barrier: Option<Barrier>,
+    /// How other members are connected to.
+    pub dialer: Dialer,
 }
 
 /// Waits until this member has applied every write that any member had acknowledged when it was called.
@@ -34,6 +38,7 @@ impl Environment {
             random: Arc::new(rand::random),
             workers: Workers::Threads,
             barrier: None,
+            dialer: Dialer::system(),
         }
     }
 }

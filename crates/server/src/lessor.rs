@@ -38,6 +38,8 @@ pub(crate) struct Deadlines {
     by_id: HashMap<i64, Lease>,
     /// Every deadline that was ever set and not yet passed; one that was moved since is skipped.
     queue: BinaryHeap<Reverse<(Instant, i64)>>,
+    /// The term in which this member ends leases, as the leader; the others know no deadlines.
+    term: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -56,6 +58,8 @@ pub(crate) enum Renewal {
     Expired,
     /// There is no such lease.
     Gone,
+    /// Only the leader knows.
+    NotLeader,
 }
 
 impl Deadlines {
@@ -71,6 +75,7 @@ impl Deadlines {
 
     fn renew(&mut self, id: i64, now: Instant) -> Renewal {
         match self.by_id.get(&id) {
+            None if self.term.is_none() => Renewal::NotLeader,
             None => Renewal::Gone,
             Some(lease) if lease.expired || lease.deadline <= now => Renewal::Expired,
             Some(lease) => {
@@ -135,22 +140,47 @@ impl Lessor {
         Lessor { deadlines: Mutex::default(), changed: Notify::new(), ended: watch::Sender::new(0), metrics }
     }
 
-    /// Every lease of the store gets its full TTL again, and `grace` on top: its holder may not have
-    /// found the server for that long.
-    pub(crate) fn resume(&self, view: &View, grace: Duration) {
-        let now = Instant::now();
-        let mut deadlines = Deadlines::default();
-        for (id, lease) in view.leases().iter() {
-            deadlines.set(id.get(), lease.ttl_seconds, now + seconds(lease.ttl_seconds) + grace);
+    /// This member ends leases from now on, as the leader of `term`. Every lease of the store gets its full TTL
+    /// again, and `grace` on top: its holder may not have found the leader for that long.
+    pub(crate) fn take_office(&self, term: u64, view: impl FnOnce() -> View, grace: Duration) {
+        // Grants count from here on, so that none is missing that the view does not have.
+        self.deadlines.lock().term = Some(term);
+        let (view, now) = (view(), Instant::now());
+        let mut deadlines = self.deadlines.lock();
+        if deadlines.term != Some(term) {
+            return;
         }
-        *self.deadlines.lock() = deadlines;
+        for (id, lease) in view.leases().iter() {
+            if !deadlines.by_id.contains_key(&id.get()) {
+                deadlines.set(id.get(), lease.ttl_seconds, now + seconds(lease.ttl_seconds) + grace);
+            }
+        }
+        drop(deadlines);
         self.changed.notify_one();
+    }
+
+    /// Another member ends leases now.
+    pub(crate) fn leave_office(&self) {
+        let was = std::mem::take(&mut *self.deadlines.lock());
+        if was.term.is_some() {
+            self.changed.notify_one();
+            // Who waits for an end must ask somebody else.
+            self.ended.send_modify(|n| *n += 1);
+        }
+    }
+
+    /// The term in which this member ends leases.
+    pub(crate) fn term(&self) -> Option<u64> {
+        self.deadlines.lock().term
     }
 
     /// A grant was applied.
     pub(crate) fn granted(&self, id: i64, ttl_seconds: i64) {
         let deadline = Instant::now() + seconds(ttl_seconds);
         let mut deadlines = self.deadlines.lock();
+        if deadlines.term.is_none() {
+            return;
+        }
         let is_first = deadlines.next().is_none_or(|next| deadline < next);
         deadlines.set(id, ttl_seconds, deadline);
         drop(deadlines);
@@ -167,17 +197,21 @@ impl Lessor {
 
     /// Gives a lease its full TTL again and returns that, in seconds; `None` if it is gone. One that has
     /// run out is not renewed: this waits until its end was applied.
-    pub(crate) async fn renew(&self, id: i64) -> Option<i64> {
+    ///
+    /// # Errors
+    /// `NotLeader`: only the leader can.
+    pub(crate) async fn renew(&self, id: i64) -> Result<Option<i64>, EtcdError> {
         let mut ended = self.ended.subscribe();
         loop {
             match self.renew_now(id) {
                 Renewal::Renewed(ttl_seconds) => {
                     self.metrics.lease.renewed.inc();
-                    return Some(ttl_seconds);
+                    return Ok(Some(ttl_seconds));
                 }
-                Renewal::Gone => return None,
+                Renewal::Gone => return Ok(None),
+                Renewal::NotLeader => return Err(EtcdError::NotLeader),
                 // The lessor is never gone while it is asked.
-                Renewal::Expired => ended.changed().await.ok()?,
+                Renewal::Expired => ended.changed().await.map_err(|_| EtcdError::Stopped)?,
             }
         }
     }
@@ -196,9 +230,15 @@ impl Lessor {
     }
 
     /// Time left of a lease; `None` if it is gone.
-    pub(crate) fn remaining(&self, id: i64) -> Option<Duration> {
+    ///
+    /// # Errors
+    /// `NotLeader`: only the leader knows.
+    pub(crate) fn remaining(&self, id: i64) -> Result<Option<Duration>, EtcdError> {
         let deadlines = self.deadlines.lock();
-        deadlines.by_id.get(&id).map(|lease| lease.deadline.saturating_duration_since(Instant::now()))
+        if deadlines.term.is_none() {
+            return Err(EtcdError::NotLeader);
+        }
+        Ok(deadlines.by_id.get(&id).map(|lease| lease.deadline.saturating_duration_since(Instant::now())))
     }
 
     /// Proposes the end of leases as they run out, until stopped.
@@ -218,9 +258,12 @@ impl Lessor {
                 () = self.changed.notified() => continue,
                 () = due => {}
             }
-            let expired = self.deadlines.lock().expire(Instant::now(), MAX_EXPIRING);
+            let (term, expired) = {
+                let mut deadlines = self.deadlines.lock();
+                (deadlines.term.unwrap_or_default(), deadlines.expire(Instant::now(), MAX_EXPIRING))
+            };
             let due = expired.len();
-            let ends = expired.into_iter().map(|id| self.end(id, &proposer, &environment));
+            let ends = expired.into_iter().map(|id| self.end(id, term, &proposer, &environment));
             let failed: Vec<_> = futures::future::join_all(ends).await.into_iter().filter_map(Result::err).collect();
             // One that could not be ended is due again, and is counted then.
             self.metrics.server.lease_expired.inc_by(due.saturating_sub(failed.len()) as u64);
@@ -241,15 +284,27 @@ impl Lessor {
     }
 
     /// Proposes the end of one lease, which is due again if that fails.
-    async fn end(&self, id: i64, proposer: &Proposer, environment: &Environment) -> Result<(), ProposeError> {
+    async fn end(
+        &self,
+        id: i64,
+        term: u64,
+        proposer: &Proposer,
+        environment: &Environment,
+    ) -> Result<(), ProposeError> {
         let entry = LogEntry {
             time_unix_ms: (environment.wall_unix_ms)(),
             user: String::new(),
+            // Once another member has taken over, it has given the lease its full time again.
+            only_in_term: term,
             op: Some(Op::LeaseRevoke(LeaseRevokeRequest { id })),
         };
         match proposer.propose(entry).await {
-            // Someone else may have ended it.
-            Ok(_) | Err(ProposeError::Etcd(EtcdError::LeaseNotFound)) => Ok(()),
+            Ok(_) => Ok(()),
+            // Someone else has ended it.
+            Err(ProposeError::Etcd(EtcdError::LeaseNotFound)) => {
+                self.deadlines.lock().by_id.remove(&id);
+                Ok(())
+            }
             Err(error) => {
                 self.deadlines.lock().retry(id);
                 Err(error)
@@ -294,7 +349,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_lease_expires_once_and_at_its_last_deadline() {
-        let mut deadlines = Deadlines::default();
+        let mut deadlines = Deadlines { term: Some(1), ..Deadlines::default() };
         let start = Instant::now();
         deadlines.set(7, 10, start + seconds(10));
         deadlines.set(8, 20, start + seconds(20));
@@ -323,11 +378,23 @@ mod tests {
         }
         let grace = seconds(1);
         let lessor = Lessor::new(Metrics::new(MetricsLevel::Basic));
-        lessor.resume(&store.view(), grace);
-        let left: Vec<_> = (1..=7).map(|id| lessor.remaining(id).unwrap()).collect();
+        assert!(lessor.remaining(4).is_err() && lessor.renew(4).await.is_err(), "only the leader knows");
+        lessor.take_office(2, || store.view(), grace);
+        let left: Vec<_> = (1..=7).map(|id| lessor.remaining(id).unwrap().unwrap()).collect();
         let most = seconds(MAX_TTL_SECONDS) + grace;
         assert_eq!(left, [grace, grace, grace, grace * 2, most, most, most]);
-        assert_eq!(lessor.renew(7).await, Some(i64::MAX), "as granted");
+        assert_eq!(lessor.renew(7).await, Ok(Some(i64::MAX)), "as granted");
+        assert_eq!(lessor.renew(8).await, Ok(None));
+        lessor.leave_office();
+        assert!(lessor.remaining(7).is_err() && lessor.renew(7).await.is_err());
+        lessor.granted(9, 5);
+        lessor.take_office(3, || store.view(), grace);
+        assert_eq!(
+            lessor.remaining(9),
+            Ok(None),
+            "it was granted while another was the leader, and is not in the store"
+        );
+        assert_eq!(lessor.remaining(4), Ok(Some(grace * 2)), "with its full time again");
     }
 
     #[test]

@@ -24,11 +24,13 @@ pub mod watchers;
 
 // A write's way, from the service to the store and back; and what else the core does.
 mod checkpoints;
+pub mod cluster;
 mod compactor;
 mod gate;
 mod lessor;
 pub mod log_entry;
 pub mod node;
+pub mod peers;
 mod quota;
 pub mod reads;
 pub mod replication;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures::FutureExt;
 use stentor_mvcc::{AlarmKind, Commit, Observer, Record, View};
 use stentor_proto::etcdserverpb::RangeRequest;
+use stentor_proto::peerpb::peer_server::PeerServer;
 use stentor_watch::{Hub, HubOptions};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -13,13 +14,14 @@ use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use crate::cluster::Joined;
 use crate::config::Config;
 use crate::environment::Environment;
 use crate::http::{self, Alarm, Probe, ProbeFuture};
 use crate::metrics::Metrics;
-use crate::net::App;
+use crate::net::{App, Standing};
 use crate::node::{Node, Running, StartError};
-use crate::rpc::Members;
+use crate::peers::{PeerService, message_limit};
 use crate::rpc::watch::WatchService;
 use crate::services;
 use crate::storage::Storage;
@@ -41,6 +43,8 @@ pub struct Member {
     /// Its core.
     pub node: Arc<Node>,
     routes: Routes,
+    peers: Routes,
+    standing: Standing,
     probe: Arc<MemberProbe>,
     health: HealthReporter,
     running: Running,
@@ -65,11 +69,27 @@ impl Member {
         metrics: Metrics,
         stop: &CancellationToken,
     ) -> Result<Member, MemberError> {
-        let (node, mut running) = Node::start(storage.into(), config, environment, metrics.clone(), stop)?;
-        let members = Members::single(&node, config);
+        Member::start_joined(storage, config, environment, metrics, None, stop)
+    }
+
+    /// As [`Member::start`], for one that has joined a cluster and has no data yet.
+    ///
+    /// # Errors
+    /// [`MemberError`].
+    pub fn start_joined(
+        storage: impl Into<Storage>,
+        config: &Config,
+        environment: Environment,
+        metrics: Metrics,
+        joined: Option<&Joined>,
+        stop: &CancellationToken,
+    ) -> Result<Member, MemberError> {
+        let storage = storage.into();
+        let received = storage.received.clone();
+        let (node, mut running) = Node::start(storage, config, environment, metrics.clone(), joined, stop)?;
         let hub = Hub::follow(&node.store, HubOptions::default());
         let watch = WatchService::new(&node, hub.clone(), config, stop.clone());
-        let (routes, health) = services::routes(&node, members, hub.clone(), watch, stop)?;
+        let (routes, health) = services::routes(&node, config, hub.clone(), watch, stop)?;
         let sampler = Sampler::new(hub.clone(), config.slow_watcher_time, metrics.clone(), node.environment.clone());
         let workers = node.environment.workers;
         let waking = stop.clone().run_until_cancelled_owned(hub.clone().wake_streams());
@@ -79,21 +99,28 @@ impl Member {
         let gauges = Arc::new(Gauges { metrics: metrics.clone(), node: node.clone() });
         gauges.set(&node.store.observe(&gauges));
         metrics.server.set_id(node.identity().member_id);
-        metrics.server.has_leader.set(1);
-        metrics.server.is_leader.set(1);
-        metrics.server.leader_changes_seen.inc();
         metrics.server.quota_backend_bytes.set(i64::try_from(node.quota_bytes()).unwrap_or(i64::MAX));
-        Ok(Member { node, routes, probe, health, running, metrics, _waking: waking, _gauges: gauges })
+        let standing = Standing::new(node.clone(), config.learner_serves);
+        let limit = message_limit(config.max_request_bytes);
+        let peers = PeerService::new(node.clone(), received, stop.clone());
+        let peers = PeerServer::new(peers).max_decoding_message_size(limit).max_encoding_message_size(limit);
+        let peers = Routes::new(peers);
+        Ok(Member { node, routes, peers, standing, probe, health, running, metrics, _waking: waking, _gauges: gauges })
+    }
+
+    /// What other members are served.
+    pub fn peer_app(&self) -> App {
+        App::grpc_only(self.peers.clone())
     }
 
     /// gRPC and HTTP on one port.
     pub fn app(&self) -> App {
-        App::new(self.routes.clone(), self.http())
+        App::new(self.routes.clone(), self.http()).with_standing(self.standing.clone())
     }
 
     /// gRPC alone.
     pub fn grpc_app(&self) -> App {
-        App::grpc_only(self.routes.clone())
+        App::grpc_only(self.routes.clone()).with_standing(self.standing.clone())
     }
 
     /// HTTP alone.
@@ -150,7 +177,7 @@ impl Probe for MemberProbe {
     }
 
     fn is_learner(&self) -> bool {
-        false
+        self.node.is_learner()
     }
 
     fn serializable_read(&self) -> ProbeFuture<'_> {

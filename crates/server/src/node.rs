@@ -1,20 +1,28 @@
 //! The core of a member: the store with everything that proposes to it and reads from it, below any
 //! protocol.
 
+mod leadership;
+mod leases;
+mod members;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use stentor_mvcc::{Alarm, AlarmKind, Answer, LogPosition, Options, Store, View, engine};
+use stentor_mvcc::engine::{self, Engine, EngineError};
+use stentor_mvcc::{Alarm, AlarmKind, Answer, Options, Store, View, applied_position};
 use stentor_proto::etcdserverpb::alarm_request::AlarmAction;
 use stentor_proto::etcdserverpb::{AlarmRequest, CompactionRequest, ResponseHeader};
 use stentor_proto::storagepb::{Identity, LogEntry, log_entry::Op};
 use stentor_proto::{EtcdError, Revision};
-use stentor_raft::Membership;
+use stentor_raft::Role;
 use stentor_raft::log::{self, Log};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub(crate) use self::leadership::LeaderWatch;
+pub(crate) use self::members::Rules;
+use crate::cluster::{self, Joined};
 use crate::config::Config;
 use crate::environment::{Environment, Worker, Workers};
 use crate::gate::Gate;
@@ -23,15 +31,11 @@ use crate::metrics::Metrics;
 use crate::quota::SpaceQuota;
 use crate::reads::ReadAdmission;
 use crate::replication::{self, Applier, Driver, Halt, Handle, Limits, Parts, ProposeError, Replication, WriteHealth};
-use crate::storage::Storage;
+use crate::storage::{Received, Storage};
 use crate::{checkpoints, compactor, quota};
 
 /// etcd lets a write or linearizable read take this long, and two election timeouts.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
-
-/// What a fresh log goes on after: as if a first term had seen one entry, which is how an etcd begins that
-/// then elects itself into the second term.
-const BEFORE_FIRST: LogPosition = LogPosition { term: 1, index: 1 };
 
 /// Calls that read the whole store at a time, of each kind: each holds a thread.
 pub(crate) const MAX_SCANS: usize = 4;
@@ -76,6 +80,9 @@ pub enum StartError {
     /// The store can't be opened.
     #[error(transparent)]
     Store(#[from] stentor_mvcc::Error),
+    /// What another member has sent can't be opened or put to use.
+    #[error("the store received from another member can't be used: {0}")]
+    Received(#[from] EngineError),
     /// A thread can't be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] std::io::Error),
@@ -111,6 +118,10 @@ pub struct Node {
     pub(crate) write_health: Arc<WriteHealth>,
     replication: Handle,
     identity: Identity,
+    /// Whether there was no leader for three election timeouts.
+    leaderless: watch::Sender<bool>,
+    /// Holds off a second change of the members: they are made one at a time.
+    reconfiguring: tokio::sync::Mutex<()>,
     compactions: watch::Sender<Revision>,
     space_work: watch::Sender<SpaceWork>,
 }
@@ -161,14 +172,20 @@ impl Node {
         config: &Config,
         environment: Environment,
         metrics: Metrics,
+        joined: Option<&Joined>,
         stop: &CancellationToken,
     ) -> Result<(Arc<Node>, Running), StartError> {
         // The log answers for what was acknowledged.
         let durability = engine::Durability::Buffered;
         let options = Options { durability, max_txn_ops: config.max_txn_ops, ..Options::default() };
-        let store = Arc::new(Store::open_shared(storage.engine, options)?);
-        let log = open_log(storage.log, &store)?;
-        let identity = identity(&store, config, &environment)?;
+        let log = Log::open(storage.log.clone(), log::Options::default())?;
+        let store = Arc::new(Store::open_shared(choose(&storage, log.as_ref())?, options)?);
+        let mut identity = cluster::begin(&store, config, joined, &environment)?;
+        let log = with_log(log, storage.log, &store, &identity)?;
+        if !identity.has_log {
+            identity.has_log = true;
+            store.set_identity(&identity)?;
+        }
         let settings = Settings::from(config);
         let lessor = Arc::new(Lessor::new(metrics.clone()));
         let limits = Limits {
@@ -177,25 +194,33 @@ impl Node {
             slow: settings.slow_apply,
         };
         let write_health = Arc::new(WriteHealth::default());
+        let compactions = watch::Sender::new(store.view().compacted().unwrap_or_default());
         let parts = Parts {
             store: store.clone(),
             lessor: lessor.clone(),
             log,
-            member_id: identity.member_id,
-            membership: Membership::of_voters([identity.member_id]),
+            received: storage.received.clone(),
+            identity,
             limits,
             durability: if config.unsafe_no_fsync { log::Durability::Buffered } else { log::Durability::Synced },
             heartbeat: config.heartbeat_interval,
             election_timeout: settings.election_timeout,
             catch_up_entries: config.snapshot_catchup_entries,
+            compactions: compactions.clone(),
             health: write_health.clone(),
             metrics: metrics.clone(),
         };
         let Replication { handle, driver, applier } = replication::join(parts, &environment)?;
-        let view = store.view();
-        lessor.resume(&view, settings.election_timeout);
+        let standing = *handle.standing.borrow();
+        if standing.role == Role::Leader {
+            // One that decides alone has applied all there is.
+            lessor.take_office(standing.term, || store.view(), settings.election_timeout);
+        }
+        let received = storage.received;
         let node = Arc::new(Node {
-            compactions: watch::Sender::new(view.compacted().unwrap_or_default()),
+            compactions,
+            leaderless: watch::Sender::new(false),
+            reconfiguring: tokio::sync::Mutex::default(),
             space_work: watch::Sender::new(SpaceWork { finished: store.compaction_finished(), obstacle: None }),
             reads: ReadAdmission::new(config.max_answer_bytes, settings.time_limit),
             hashes: Gate::new(MAX_SCANS, settings.time_limit),
@@ -210,7 +235,7 @@ impl Node {
             identity,
             environment,
         });
-        let running = node.run(driver, applier, config, stop)?;
+        let running = node.run(driver, applier, received, config, stop)?;
         Ok((node, running))
     }
 
@@ -219,12 +244,13 @@ impl Node {
         self: &Arc<Node>,
         driver: Driver,
         applier: Applier,
+        received: Arc<dyn Received>,
         config: &Config,
         stop: &CancellationToken,
     ) -> Result<Running, StartError> {
         let workers = self.environment.workers;
         let automatic = compactor::run_automatic(self.clone(), config.auto_compaction, stop.clone());
-        let checkpoints = checkpoints::run(self.store.clone(), config.snapshot_count, stop.clone());
+        let checkpoints = checkpoints::run(self.store.clone(), received, config.snapshot_count, stop.clone());
         let proposer = self.replication.proposer.clone();
         let leases = self.lessor.clone().run(proposer, self.environment.clone(), stop.clone());
         Ok(Running {
@@ -237,6 +263,8 @@ impl Node {
                 workers.spawn("checkpoints", checkpoints)?,
                 Workers::Tasks.spawn("auto-compaction", automatic)?,
                 Workers::Tasks.spawn("leases", leases)?,
+                Workers::Tasks.spawn("leadership", leadership::follow(self.clone(), stop.clone()))?,
+                Workers::Tasks.spawn("publish", members::publish(self.clone(), config.clone(), stop.clone()))?,
             ],
         })
     }
@@ -269,6 +297,11 @@ impl Node {
     /// The leader that this member follows, which may be itself.
     pub fn leader(&self) -> Option<u64> {
         self.replication.standing.borrow().leader
+    }
+
+    /// Whether this member is the leader, as far as it knows.
+    pub(crate) fn is_leader(&self) -> bool {
+        self.replication.standing.borrow().role == Role::Leader
     }
 
     /// The last entry of the log that is known here to be committed.
@@ -310,6 +343,9 @@ impl Node {
     /// A view for a read: linearizable, or at once.
     pub(crate) async fn read(&self, serializable: bool) -> Result<View, ProposeError> {
         if !serializable {
+            if self.is_learner() {
+                return Err(EtcdError::NotSupportedForLearner.into());
+            }
             self.barrier().await?;
         }
         Ok(self.store.view())
@@ -376,11 +412,6 @@ impl Node {
             _ => Revision::ZERO,
         };
         let revision = Revision::new(revision).unwrap_or_default();
-        self.compactions.send_if_modified(|last| {
-            let is_newer = revision > *last;
-            *last = revision.max(*last);
-            is_newer
-        });
         if physical {
             let ended = space_work.wait_for(|work| work.finished >= revision || work.obstacle.is_some()).await;
             // The node holds the sender.
@@ -418,39 +449,24 @@ impl Node {
     }
 }
 
-/// The log that goes with the store, or a new one that goes on where the store is.
-fn open_log(disk: Arc<dyn log::Disk>, store: &Store) -> Result<Log, StartError> {
-    if store.view().applied() == LogPosition::default() {
-        store.apply(&[], BEFORE_FIRST)?;
+/// The store to use: the present one, unless another member has sent one and the log was reset to it already.
+fn choose(storage: &Storage, log: Option<&Log>) -> Result<Arc<dyn Engine>, StartError> {
+    if let Some(received) = storage.received.find()? {
+        let applied = applied_position(&*received)?.map(replication::position);
+        if applied.is_some() && applied == log.map(Log::start) {
+            storage.received.adopt()?;
+            return Ok(received);
+        }
     }
-    if let Some(log) = Log::open(disk.clone(), log::Options::default())? {
-        return Ok(log);
-    }
-    // A second one in its place would forget whom this member has voted for, and what it has acknowledged.
-    if store.identity()?.is_some_and(|identity| identity.has_log) {
-        return Err(StartError::LogMissing);
-    }
-    Ok(Log::create(disk, replication::position(store.view().applied()), log::Options::default())?)
+    Ok(storage.engine.clone())
 }
 
-/// The ids of this cluster and member: those in the store, else the configured ones, else random ones.
-fn identity(store: &Store, config: &Config, environment: &Environment) -> Result<Identity, StartError> {
-    match store.identity()? {
-        Some(identity) if identity.has_log => return Ok(identity),
-        // Written before there were logs.
-        Some(identity) => {
-            let identity = Identity { has_log: true, ..identity };
-            store.set_identity(&identity)?;
-            return Ok(identity);
-        }
-        None => {}
+/// The log that goes with the store, or a new one that goes on where the store is.
+fn with_log(log: Option<Log>, disk: Arc<dyn log::Disk>, store: &Store, identity: &Identity) -> Result<Log, StartError> {
+    match log {
+        Some(log) => Ok(log),
+        // A second one in its place would forget whom this member has voted for, and what it has acknowledged.
+        None if identity.has_log => Err(StartError::LogMissing),
+        None => Ok(Log::create(disk, replication::position(store.view().applied()), log::Options::default())?),
     }
-    let some_id = || (environment.random)().max(1);
-    let identity = Identity {
-        cluster_id: config.cluster_id.unwrap_or_else(some_id),
-        member_id: config.member_id.unwrap_or_else(some_id),
-        has_log: true,
-    };
-    store.set_identity(&identity)?;
-    Ok(identity)
 }

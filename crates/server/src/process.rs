@@ -8,7 +8,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::config::{Config, Url};
+use crate::cluster::{self, JoinError};
+use crate::config::{Config, InitialClusterState, Keepalive, Url};
 use crate::data_dir::{self, DataDirError};
 use crate::environment::Environment;
 use crate::logging;
@@ -18,7 +19,10 @@ use crate::net::{App, Server, TcpAcceptor};
 use crate::version;
 
 /// What runs is waited for so long after the stop, then cut.
-const STOP_TIME: Duration = Duration::from_millis(900);
+const STOP_TIME: Duration = Duration::from_millis(800);
+
+/// So long a leader may take to hand over before it stops; those who follow would notice its end later.
+const HAND_OVER_TIME: Duration = Duration::from_millis(500);
 
 /// Why the process ends with an error.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +32,8 @@ enum RunError {
     Io(#[from] std::io::Error),
     #[error(transparent)]
     DataDir(#[from] DataDirError),
+    #[error(transparent)]
+    Join(#[from] JoinError),
     #[error(transparent)]
     Member(#[from] MemberError),
 }
@@ -83,14 +89,29 @@ async fn serve(config: &Config) -> Result<(), RunError> {
     let client_http = bind(&config.listen_client_http_urls)?;
     let metrics_only = bind(&config.listen_metrics_urls)?;
 
-    let storage = data_dir::open(&config.data_dir, &config.wal_dir, config.initial_cluster_state)?;
+    let peers = bind_peers(config)?;
+
+    let environment = Environment::system();
+    let joins =
+        config.initial_cluster_state == InitialClusterState::Existing && !data_dir::holds_data(&config.data_dir);
+    // A fresh cluster beside the one that was meant would take its clients' writes.
+    let joined = if joins { Some(cluster::join(config, &environment.dialer).await?) } else { None };
+    let storage = data_dir::open(&config.data_dir, &config.wal_dir)?;
     let stop = CancellationToken::new();
-    let member = Member::start(storage, config, Environment::system(), metrics.clone(), &stop)?;
-    let server = Server::new(config, metrics, stop.clone());
+    let member = Member::start_joined(storage, config, environment, metrics.clone(), joined.as_ref(), &stop)?;
+    let server = Server::new(config, metrics.clone(), stop.clone());
+    let peer_server = Server::new(&of_peers(config), metrics, stop.clone());
+    attach(&peer_server, peers, &member.peer_app());
+    attach(&server, metrics_only, &member.http_app());
+    tokio::select! {
+        () = member.node.has_leader() => {}
+        () = member.node.removed() => return Ok(()),
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    }
     let client_app = if client_http.is_empty() { member.app() } else { member.grpc_app() };
     attach(&server, client, &client_app);
     attach(&server, client_http, &member.http_app());
-    attach(&server, metrics_only, &member.http_app());
     member.set_serving(true).await;
     info!(
         revision = member.node.store.view().revision().get(),
@@ -103,13 +124,34 @@ async fn serve(config: &Config) -> Result<(), RunError> {
     tokio::select! {
         _ = terminate.recv() => info!(signal = "SIGTERM", "stopping"),
         _ = interrupt.recv() => info!(signal = "SIGINT", "stopping"),
+        () = member.node.removed() => {}
     }
+    member.node.hand_over(HAND_OVER_TIME).await;
     member.set_serving(false).await;
     if !server.shutdown(STOP_TIME).await {
         info!("calls that had not ended were cut");
     }
+    peer_server.shutdown(STOP_TIME).await;
     member.ended().await;
     Ok(())
+}
+
+/// The sockets for other members. One that is alone and was not told where to listen does without them if the
+/// default's are taken: nobody talks to it there.
+fn bind_peers(config: &Config) -> std::io::Result<Vec<TcpAcceptor>> {
+    match bind(&config.listen_peer_urls) {
+        Err(error) if !config.listens_for_peers && config.initial_cluster.len() == 1 => {
+            info!(%error, "other members can't be served: give --listen-peer-urls before you add one");
+            Ok(Vec::new())
+        }
+        bound => bound,
+    }
+}
+
+/// Members ask each other for a sign of life as often as they like.
+fn of_peers(config: &Config) -> Config {
+    let keepalive = Keepalive { min_time: Duration::ZERO, ..config.keepalive };
+    Config { keepalive, max_concurrent_streams: u32::MAX, ..config.clone() }
 }
 
 fn bind(urls: &[Url]) -> std::io::Result<Vec<TcpAcceptor>> {

@@ -16,12 +16,13 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
 
+use crate::config::Config;
 use crate::node::Node;
 use crate::rpc::raw;
 use crate::rpc::watch::WatchService;
 use crate::rpc::{
     AuthService, ClusterService, ElectionService, IntrospectionService, KvService, LeaseService, LockService,
-    MaintenanceService, Members,
+    MaintenanceService,
 };
 
 /// A message may be this much larger than the largest write.
@@ -33,7 +34,7 @@ pub(crate) const MESSAGE_OVERHEAD_BYTES: usize = 512 << 10;
 /// The file descriptors for reflection can't be read.
 pub(crate) fn routes(
     node: &Arc<Node>,
-    members: Members,
+    config: &Config,
     hub: Arc<Hub>,
     watch: WatchService,
     stop: &CancellationToken,
@@ -56,7 +57,7 @@ pub(crate) fn routes(
         .add_service(limited!(KvServer, KvService::new(node.clone())))
         .add_service(limited!(IntrospectionServer, IntrospectionService::new(node.clone(), hub)))
         .add_service(limited!(LeaseServer, LeaseService::new(node.clone(), stop.clone())))
-        .add_service(limited!(ClusterServer, ClusterService::new(node.clone(), members)))
+        .add_service(limited!(ClusterServer, ClusterService::new(node.clone(), config)))
         .add_service(limited!(MaintenanceServer, MaintenanceService::new(node.clone())))
         .add_service(limited!(AuthServer, AuthService::new(node.clone())))
         .add_service(limited!(LockServer, LockService))

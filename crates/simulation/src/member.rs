@@ -86,6 +86,7 @@ fn environment(world: &World, number: usize, seed: u64) -> Environment {
         random: Arc::new(move || Random::new(drawn.fetch_add(1, Ordering::Relaxed)).next()),
         workers: Workers::Tasks,
         barrier: Some(barrier),
+        dialer: stentor_server::peers::Dialer::system(),
     }
 }
 
@@ -122,7 +123,7 @@ async fn follow(
         if random.one_in(8)
             && let Some(member) = world.lock().members.get(number)
         {
-            member.disks.engine.write_back();
+            member.disks.engine().write_back();
         }
     }
 }

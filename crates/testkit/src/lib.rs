@@ -186,8 +186,8 @@ impl TestServer {
         member.ended().await;
         // Whatever still holds the engine is as dead as a process that has ended; its writes are there.
         let disks = self.disks.lock();
-        disks.engine.write_back();
-        disks.engine.crash();
+        disks.engine().write_back();
+        disks.engine().crash();
     }
 
     /// Puts a pair by a way of its own, which [`unreachable`](Self::unreachable) does not close.
@@ -254,11 +254,11 @@ impl TestServer {
         self.halt().await;
         let failed = |error: &dyn fmt::Display| TestError::Start(error.to_string());
         let disks = Disks::new();
-        let engine = MemoryEngine::open(&disks.engine).map_err(|error| failed(&error))?;
+        let engine = MemoryEngine::open(&disks.engine()).map_err(|error| failed(&error))?;
         snapshot::restore(&mut &saved.0[..], &engine, &RestoreOptions::default()).map_err(|error| failed(&error))?;
         drop(engine);
-        disks.engine.write_back();
-        disks.engine.crash();
+        disks.engine().write_back();
+        disks.engine().crash();
         *self.disks.lock() = disks;
         self.run().await
     }
@@ -303,6 +303,7 @@ fn environment() -> Environment {
         random: Arc::new(rand::random),
         workers: Workers::Tasks,
         barrier: None,
+        dialer: stentor_server::peers::Dialer::system(),
     }
 }
 

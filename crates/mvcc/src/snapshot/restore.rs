@@ -70,6 +70,8 @@ pub struct Restored {
     pub header: SnapshotHeader,
     /// The store's revision.
     pub revision: i64,
+    /// The place in the log that it goes on from.
+    pub applied: LogPosition,
 }
 
 /// Fills an empty engine from a snapshot. The records that make it a store are written last and together,
@@ -271,7 +273,8 @@ impl Filling<'_> {
         self.engine.flush()?;
         self.engine.write(batch, Durability::Synced)?;
         self.engine.flush()?;
-        Ok(Restored { revision: progress.revision, header: self.header })
+        let applied = LogPosition { term: progress.applied_term, index: progress.applied_index };
+        Ok(Restored { revision: progress.revision, applied, header: self.header })
     }
 }
 

@@ -1,5 +1,6 @@
 //! From values to a checked [`Config`].
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -32,9 +33,7 @@ pub(crate) fn build(values: &Values, warnings: &mut Vec<String>) -> Result<Confi
         given => PathBuf::from(given),
     };
     let election_timeout = election_timeout(values)?;
-    insecure("listen-peer-urls", values.urls("listen-peer-urls")?)?;
-    let peers = insecure("initial-advertise-peer-urls", values.urls("initial-advertise-peer-urls")?)?;
-    let initial_advertise_peer_urls = initial_cluster(values, &name, peers)?;
+    let initial_cluster = initial_cluster(values, &name)?;
     let wal_dir = match values.text("wal-dir") {
         "" => data_dir.join("log"),
         given => PathBuf::from(given),
@@ -46,7 +45,14 @@ pub(crate) fn build(values: &Values, warnings: &mut Vec<String>) -> Result<Confi
         listen_client_http_urls: listen(values, "listen-client-http-urls")?,
         listen_metrics_urls: listen(values, "listen-metrics-urls")?,
         advertise_client_urls: values.urls("advertise-client-urls")?,
-        initial_advertise_peer_urls,
+        listen_peer_urls: listen(values, "listen-peer-urls")?,
+        listens_for_peers: values.is_given("listen-peer-urls"),
+        initial_advertise_peer_urls: initial_cluster.get(&name).cloned().unwrap_or_default(),
+        initial_cluster,
+        initial_cluster_token: values.text("initial-cluster-token").to_owned(),
+        strict_reconfig_check: values.bool("strict-reconfig-check"),
+        learner_serves: values.bool("stentor-learner-serves"),
+        max_learners: u32::try_from(values.uint("max-learners")).unwrap_or(u32::MAX),
         initial_cluster_state: choice(
             values,
             "initial-cluster-state",
@@ -167,42 +173,44 @@ fn insecure(name: &str, urls: Vec<Url>) -> Result<Vec<Url>, ConfigError> {
     }
 }
 
-/// Checks `--initial-cluster` and returns this member's peer URLs.
-fn initial_cluster(values: &Values, name: &str, peers: Vec<Url>) -> Result<Vec<Url>, ConfigError> {
-    let text = values.text("initial-cluster");
-    let mut own = Vec::new();
-    for item in list(text) {
+/// The members of `--initial-cluster` by name. Without it, this one alone.
+fn initial_cluster(values: &Values, name: &str) -> Result<BTreeMap<String, Vec<Url>>, ConfigError> {
+    let mut members: BTreeMap<String, Vec<Url>> = BTreeMap::new();
+    for item in list(values.text("initial-cluster")) {
         let Some((member, url)) = item.split_once('=') else {
             return Err(ConfigError::Usage(format!("--initial-cluster: {item:?} is not NAME=URL")));
         };
         let url = Url::parse(url).map_err(|why| ConfigError::Usage(format!("--initial-cluster: {url} {why}")))?;
-        if member != name {
-            return Err(if list(text).any(|item| item.split_once('=').is_some_and(|(other, _)| other == name)) {
-                ConfigError::Refused(format!(
-                    "--initial-cluster names {member} beside {name}: clusters of several members are not supported yet"
-                ))
-            } else {
-                ConfigError::Usage(format!("--initial-cluster does not name this member, {name} (--name)"))
-            });
-        }
-        own.push(url);
+        members.entry(member.to_owned()).or_default().push(url);
     }
-    if own.is_empty() || !values.is_given("initial-advertise-peer-urls") {
-        return insecure("initial-cluster", if own.is_empty() { peers } else { own });
+    let peers = insecure("initial-advertise-peer-urls", values.urls("initial-advertise-peer-urls")?)?;
+    if members.is_empty() {
+        return Ok([(name.to_owned(), peers)].into());
     }
+    let Some(own) = members.get(name) else {
+        return Err(ConfigError::Usage(format!("--initial-cluster does not name this member, {name} (--name)")));
+    };
     let sorted = |urls: &[Url]| {
         let mut texts: Vec<_> = urls.iter().map(|url| url.as_str().to_owned()).collect();
         texts.sort_unstable();
         texts
     };
-    if sorted(&own) != sorted(&peers) {
+    if values.is_given("initial-advertise-peer-urls") && sorted(own) != sorted(&peers) {
         return Err(ConfigError::Usage(format!(
             "--initial-cluster has {} for {name}, --initial-advertise-peer-urls has {}: they must be the same",
-            sorted(&own).join(","),
+            sorted(own).join(","),
             sorted(&peers).join(",")
         )));
     }
-    Ok(peers)
+    for urls in members.values() {
+        insecure("initial-cluster", urls.clone())?;
+    }
+    let mut all: Vec<_> = members.values().flatten().map(Url::as_str).collect();
+    all.sort_unstable();
+    if let Some([url, _]) = all.windows(2).find_map(|pair| <&[_; 2]>::try_from(pair).ok().filter(|[a, b]| a == b)) {
+        return Err(ConfigError::Usage(format!("--initial-cluster names {url} twice")));
+    }
+    Ok(members)
 }
 
 fn keepalive(values: &Values) -> Keepalive {

@@ -15,6 +15,7 @@ mod tests;
 mod url;
 mod values;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -58,8 +59,23 @@ pub struct Config {
     pub listen_metrics_urls: Vec<Url>,
     /// What MemberList tells of this member's client URLs, literally.
     pub advertise_client_urls: Vec<Url>,
-    /// What MemberList tells of this member's peer URLs, literally.
+    /// Where other members are served.
+    pub listen_peer_urls: Vec<Url>,
+    /// Whether they were asked for: a member that is alone does without the default ones if they are taken.
+    pub listens_for_peers: bool,
+    /// The peer URLs that a new cluster has for this member, literally.
     pub initial_advertise_peer_urls: Vec<Url>,
+    /// The members that a new cluster begins with, or that are asked by one that joins, by name; this one is
+    /// among them.
+    pub initial_cluster: BTreeMap<String, Vec<Url>>,
+    /// Keeps clusters made from the same names and URLs apart.
+    pub initial_cluster_token: String,
+    /// Refuse changes of the members that endanger the majority.
+    pub strict_reconfig_check: bool,
+    /// Whether a learner serves watches and serializable reads.
+    pub learner_serves: bool,
+    /// Members that may only learn, at a time.
+    pub max_learners: u32,
     /// Whether a cluster is made or joined, if there is no data yet.
     pub initial_cluster_state: InitialClusterState,
     /// The id a new cluster takes instead of a random one.

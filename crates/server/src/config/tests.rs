@@ -139,6 +139,7 @@ fn what_cannot_be_read_leaves_with_2() {
             &["--initial-cluster=default=http://127.0.0.1:1", "--initial-advertise-peer-urls=http://127.0.0.1:2"],
             "must be the same",
         ),
+        (&["--initial-cluster=default=http://127.0.0.1:1,other=http://127.0.0.1:1"], "twice"),
         (&["--auto-compaction-retention=soon"], "duration"),
         (&["--auto-compaction-mode=revision", "--auto-compaction-retention=1h"], "count"),
         (&["--auto-compaction-mode=never"], "periodic nor revision"),
@@ -171,8 +172,6 @@ fn what_would_be_unsafe_leaves_with_1() {
         &["--listen-peer-urls=https://127.0.0.1:1"],
         &["--initial-advertise-peer-urls=https://127.0.0.1:1"],
         &["--auth-token=jwt,pub-key=a,priv-key=b,sign-method=RS256"],
-        &["--initial-cluster=default=http://127.0.0.1:1,other=http://127.0.0.1:2"],
-        &["--initial-cluster=other=http://127.0.0.1:2,default=http://127.0.0.1:1"],
     ] {
         let error = error(args);
         assert_eq!(error.exit_code(), 1, "{args:?}: {error}");
@@ -192,6 +191,17 @@ fn a_cluster_of_one_is_fine() {
     assert_eq!(urls, ["http://127.0.0.1:1", "http://127.0.0.1:2"]);
     assert_eq!(config.initial_cluster_state, InitialClusterState::Existing);
     assert_eq!(config.data_dir, PathBuf::from("m.etcd"));
+}
+
+#[test]
+fn the_members_of_a_cluster_are_read_by_name() {
+    let config = ok(&["--name=b", "--initial-cluster=c=http://c:1,b=http://b:1,c=http://c:2", "--max-learners=3"]);
+    let found: Vec<_> =
+        config.initial_cluster.iter().map(|(name, urls)| (&name[..], urls.iter().map(Url::as_str).collect())).collect();
+    assert_eq!(found, [("b", vec!["http://b:1"]), ("c", vec!["http://c:1", "http://c:2"])]);
+    assert_eq!(config.initial_advertise_peer_urls[0].as_str(), "http://b:1");
+    assert_eq!((&config.initial_cluster_token[..], config.max_learners), ("etcd-cluster", 3));
+    assert!(config.strict_reconfig_check && !config.listens_for_peers);
 }
 
 #[test]
@@ -303,7 +313,6 @@ fn a_file_that_is_wrong_is_refused() {
         ("client-transport-security:\n  client-cert-auth: true", 1),
         ("peer-transport-security:\n  trusted-ca-file: a", 1),
         ("peer-transport-security:\n  allowed-cn: a", 1),
-        ("initial-cluster: default=http://127.0.0.1:1,b=http://127.0.0.1:2", 1),
     ] {
         let error = run_file(text, &[], &[]).unwrap_err();
         assert_eq!(error.exit_code(), code, "{text}: {error}");

@@ -1,6 +1,7 @@
 //! The bodies that pass between a connection and the services: counted, and bounded in time.
 
 use std::error::Error;
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -8,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -88,12 +90,20 @@ impl Body for RequestBody {
 }
 
 /// What ends an answer that its service would go on with.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Ends {
     /// The client's deadline.
     pub(crate) deadline: Option<Pin<Box<Sleep>>>,
     /// The server's stop, for answers that last as long as the client stays.
     pub(crate) stop: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    /// The member has lost its leader, for clients that ask for one.
+    pub(crate) lost: Option<BoxFuture<'static, ()>>,
+}
+
+impl fmt::Debug for Ends {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ends").finish_non_exhaustive()
+    }
 }
 
 impl Ends {
@@ -107,6 +117,11 @@ impl Ends {
             && stop.as_mut().poll(cx).is_ready()
         {
             return Poll::Ready(status::STOPPED);
+        }
+        if let Some(lost) = &mut self.lost
+            && lost.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(status::NO_LEADER);
         }
         Poll::Pending
     }

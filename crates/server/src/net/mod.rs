@@ -7,6 +7,7 @@ mod io;
 mod listener;
 mod pings;
 mod service;
+mod standing;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 pub use listener::{Listener, TcpAcceptor};
 pub use service::{App, PeerAddr};
+pub(crate) use standing::Standing;
 
 use crate::config::Config;
 use crate::metrics::Metrics;

@@ -20,6 +20,7 @@ use tower::Service;
 
 use super::body::{Ends, Received, RequestBody, ResponseBody};
 use super::connection::{ConnectionState, OpenStream};
+use super::standing::Standing;
 use super::status;
 use crate::metrics::{Call, MethodKind, Metrics};
 
@@ -35,28 +36,34 @@ pub struct PeerAddr(pub SocketAddr);
 pub struct App {
     grpc: Router,
     http: Router,
+    standing: Option<Standing>,
 }
 
 impl App {
     /// Both on one port.
     pub fn new(grpc: Routes, http: Router) -> App {
-        App { grpc: grpc_router(grpc), http }
+        App { grpc: grpc_router(grpc), http, standing: None }
     }
 
     /// gRPC alone.
     pub fn grpc_only(grpc: Routes) -> App {
-        App { grpc: grpc_router(grpc), http: Router::new() }
+        App { grpc: grpc_router(grpc), http: Router::new(), standing: None }
     }
 
     /// HTTP alone.
     pub fn http_only(http: Router) -> App {
-        App { grpc: Router::new(), http }
+        App { grpc: Router::new(), http, standing: None }
+    }
+
+    /// Calls are refused, and streams ended, as the member's place in its cluster demands.
+    pub(crate) fn with_standing(self, standing: Standing) -> App {
+        App { standing: Some(standing), ..self }
     }
 
     /// Any handler in place of the gRPC services.
     #[cfg(test)]
     pub(crate) fn raw(grpc: Router) -> App {
-        App { grpc, http: Router::new() }
+        App { grpc, http: Router::new(), standing: None }
     }
 }
 
@@ -142,7 +149,11 @@ async fn answer_grpc(shared: Arc<Shared>, request: Request<Incoming>, peer: Peer
     let mut request = request.map(|body| Body::new(RequestBody::new(body, received)));
     request.extensions_mut().insert(peer);
     let mut router = shared.app.grpc.clone();
-    let answered = match check_client_version(request.headers()) {
+    let standing = shared.app.standing.as_ref();
+    let lost =
+        standing.filter(|_| kind.is_some_and(MethodKind::server_streams)).and_then(|s| s.lost(request.headers()));
+    let allowed = standing.map_or(Ok(()), |standing| standing.check(request.uri().path(), request.headers()));
+    let answered = match check_client_version(request.headers()).and(allowed) {
         Ok(()) => within(router.call(request), &mut deadline).await,
         Err(refusal) => Some(Ok(tonic::Status::from(refusal).into_http())),
     };
@@ -158,7 +169,7 @@ async fn answer_grpc(shared: Arc<Shared>, request: Request<Incoming>, peer: Peer
         warn_if_slow(&path, begun.elapsed(), shared.slow_call, peer);
     }
     let stop = kind.is_some_and(MethodKind::server_streams).then(|| Box::pin(shared.stop.clone().cancelled_owned()));
-    Ok(response.map(|body| ResponseBody::new(body, grpc, Ends { deadline, stop }, open)))
+    Ok(response.map(|body| ResponseBody::new(body, grpc, Ends { deadline, stop, lost }, open)))
 }
 
 /// Clients say their version; it must at least be text.

@@ -14,6 +14,9 @@ pub(crate) const DEADLINE: (Code, &str) = (Code::DeadlineExceeded, "etcdserver: 
 /// The server stops: clients go elsewhere on this code only.
 pub(crate) const STOPPED: (Code, &str) = (Code::Unavailable, "etcdserver: server stopped");
 
+/// There was no leader for too long: clients that ask for one go elsewhere.
+pub(crate) const NO_LEADER: (Code, &str) = (Code::Unavailable, "etcdserver: no leader");
+
 /// How tonic's text for a message above its limit begins, and the code it comes with.
 const TONIC_TOO_LARGE: &str = "Error, decoded message length too large";
 const TONIC_TOO_LARGE_CODE: Code = Code::OutOfRange;

@@ -4,18 +4,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use stentor_mvcc::{LogPosition, Outcome, Store};
+use stentor_mvcc::engine::Engine;
+use stentor_mvcc::{Answer, LogPosition, Outcome, Store};
+use stentor_proto::Revision;
 use stentor_proto::storagepb::{LogEntry, log_entry::Op};
 use stentor_raft::{Change, Committed, Payload};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use super::pending::{Pending, Waiting};
 use super::proposer::{Halt, WriteHealth};
 use crate::lessor::Lessor;
 use crate::log_entry::{self, LogEntryError, ProposalId};
 use crate::metrics::Metrics;
+use crate::peers::Peers;
+use crate::storage::Received;
 
 /// Bytes of entries after which a group is closed, so that a burst of large writes doesn't hold up small
 /// ones.
@@ -78,12 +82,28 @@ impl Progress {
     }
 }
 
+/// What the applier is to do, in this order.
+pub(super) enum Work {
+    /// Apply these.
+    Apply(Vec<Committed>),
+    /// This store, which the log goes on from, takes the place of the present one.
+    Install(Arc<dyn Engine>, LogPosition),
+}
+
 /// Applies committed entries.
 pub(crate) struct Applier {
-    pub(super) committed: mpsc::UnboundedReceiver<Vec<Committed>>,
+    pub(super) work: mpsc::UnboundedReceiver<Work>,
     /// Changes of the membership that were applied.
     pub(super) changed: mpsc::UnboundedSender<Change>,
     pub(super) store: Arc<Store>,
+    pub(super) received: Arc<dyn Received>,
+    /// Who the others are follows the store.
+    pub(super) peers: Arc<Peers>,
+    /// Told of compactions that were accepted.
+    pub(super) compactions: watch::Sender<Revision>,
+    /// Told when this member is none any more.
+    pub(super) removed: watch::Sender<bool>,
+    pub(super) member_id: u64,
     pub(super) lessor: Arc<Lessor>,
     pub(super) pending: Arc<Pending>,
     pub(super) progress: Arc<Progress>,
@@ -96,8 +116,9 @@ pub(crate) struct Applier {
 #[derive(Default)]
 struct Group {
     entries: Vec<LogEntry>,
-    /// Of the same length.
+    /// Of the same length, as are the two that follow.
     ids: Vec<ProposalId>,
+    terms: Vec<u64>,
     bodies: Vec<bytes::Bytes>,
     last: LogPosition,
     bytes: usize,
@@ -108,9 +129,8 @@ struct Group {
 impl Applier {
     /// Applies until the driver has ended and all that it committed is applied, or until it can't go on.
     pub(crate) async fn run(mut self) {
-        while let Some(committed) = self.committed.recv().await {
-            let result = self.apply_all(committed);
-            if let Err(halt) = result {
+        while let Some(work) = self.work.recv().await {
+            if let Err(halt) = self.do_all(work) {
                 if self.health.set(&halt) {
                     error!(error = %halt, "the store can't apply writes");
                 }
@@ -122,19 +142,47 @@ impl Applier {
     }
 
     /// Applies what is there, and what has been committed meanwhile.
-    pub(super) fn apply_all(&mut self, committed: Vec<Committed>) -> Result<(), Halt> {
+    pub(super) fn do_all(&mut self, work: Work) -> Result<(), Halt> {
         let mut group = Group::default();
-        let mut batch = Some(committed);
-        while let Some(committed) = batch {
-            for entry in committed {
-                group.add(entry)?;
-                if group.bytes >= MAX_GROUP_BYTES || group.change.is_some() {
-                    self.apply(std::mem::take(&mut group))?;
+        let mut next = Some(work);
+        while let Some(work) = next {
+            match work {
+                Work::Apply(committed) => {
+                    for entry in committed {
+                        group.add(entry)?;
+                        if group.bytes >= MAX_GROUP_BYTES || group.change.is_some() {
+                            self.apply(std::mem::take(&mut group))?;
+                        }
+                    }
+                }
+                Work::Install(engine, position) => {
+                    // What it holds goes beyond all that was handed out before.
+                    group = Group::default();
+                    self.install(engine, position)?;
                 }
             }
-            batch = self.committed.try_recv().ok();
+            next = self.work.try_recv().ok();
         }
         if group.last == LogPosition::default() { Ok(()) } else { self.apply(group) }
+    }
+
+    fn install(&mut self, engine: Arc<dyn Engine>, position: LogPosition) -> Result<(), Halt> {
+        self.received.adopt().map_err(stentor_mvcc::Error::from)?;
+        self.store.replace(engine)?;
+        let view = self.store.view();
+        info!(index = position.index, revision = view.revision().get(), "a store was received and is in use");
+        self.follow_members();
+        self.metrics.server.proposals_applied.set(position.index as i64);
+        self.progress.set(position.index);
+        Ok(())
+    }
+
+    fn follow_members(&self) {
+        let view = self.store.view();
+        self.peers.follow(view.members());
+        if view.members().is_removed(self.member_id) {
+            self.removed.send_if_modified(|removed| !std::mem::replace(removed, true));
+        }
     }
 
     fn apply(&self, mut group: Group) -> Result<(), Halt> {
@@ -147,6 +195,12 @@ impl Applier {
                 None => log_entry::decode(body)?,
             };
             group.entries.push(entry);
+        }
+        for (entry, term) in group.entries.iter_mut().zip(&group.terms) {
+            if entry.only_in_term != 0 && entry.only_in_term != *term {
+                // Whoever proposed it has lost its office on the way.
+                entry.op = None;
+            }
         }
         let store = self.store.clone();
         store.apply_and_answer(&group.entries, group.last, |outcomes| match outcomes {
@@ -165,11 +219,16 @@ impl Applier {
     }
 
     fn answer(&self, start: Instant, group: &Group, waiting: Vec<Option<Waiting>>, outcomes: Vec<Outcome>) {
+        let mut changes_members = false;
         for (entry, outcome) in group.entries.iter().zip(&outcomes) {
             if let Ok(answer) = outcome {
                 self.metrics.count_applied(answer);
-                self.follow_leases(entry);
+                self.follow(entry);
+                changes_members |= matches!(answer, Answer::Members(_));
             }
+        }
+        if changes_members {
+            self.follow_members();
         }
         let took = start.elapsed();
         self.metrics.disk.backend_commit_duration.observe(took.as_secs_f64());
@@ -178,21 +237,27 @@ impl Applier {
             self.metrics.server.slow_apply.inc();
             warn!(took_ms = took.as_millis() as u64, requests = outcomes.len(), "apply request took too long");
         }
+        // A change that the store has refused does nothing in the log either.
+        let change = group.change.filter(|_| outcomes.last().is_some_and(Result::is_ok));
         for (waiting, outcome) in waiting.into_iter().zip(outcomes) {
             if let Some(waiting) = waiting {
                 // Who proposed it may be gone.
                 let _ = waiting.answer.send(Ok(outcome));
             }
         }
-        if let Some(change) = group.change {
+        if let Some(change) = change {
             // Without a driver the member stops.
             let _ = self.changed.send(change);
         }
         self.progress.set(group.last.index);
     }
 
-    fn follow_leases(&self, entry: &LogEntry) {
+    fn follow(&self, entry: &LogEntry) {
         match &entry.op {
+            Some(Op::Compact(compact)) => {
+                let revision = Revision::new(compact.revision).unwrap_or_default();
+                self.compactions.send_if_modified(|last| revision > std::mem::replace(last, revision.max(*last)));
+            }
             Some(Op::LeaseGrant(grant)) => self.lessor.granted(grant.id, grant.ttl),
             Some(Op::LeaseRevoke(revoke)) => self.lessor.revoked(revoke.id),
             _ => {}
@@ -214,6 +279,7 @@ impl Group {
         self.bytes += data.len();
         let (id, body) = log_entry::split(data)?;
         self.ids.push(id);
+        self.terms.push(committed.position.term);
         self.bodies.push(body);
         Ok(())
     }

@@ -6,20 +6,22 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use stentor_mvcc::Store;
+use stentor_mvcc::engine::Engine;
+use stentor_mvcc::{LogPosition, Store};
 use stentor_proto::EtcdError;
 use stentor_raft::log::Position;
-use stentor_raft::{Change, Committed, Membership, Message, Outputs, Refused, Replica, Role, Standing};
-use tokio::sync::{mpsc, watch};
+use stentor_raft::{Change, Committed, Follower, Membership, Message, Outputs, Refused, Replica, Role, Standing};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::applier::{Applier, Progress};
+use super::applier::{Applier, Progress, Work};
 use super::pending::Pending;
 use super::proposer::{Halt, MAX_PENDING, Proposal, WriteHealth};
 use super::reads::Reads;
 use crate::metrics::Metrics;
+use crate::peers::Peers;
 
 /// Bytes after which a group is closed: what a sync writes at a time.
 const MAX_GROUP_BYTES: usize = 1 << 20;
@@ -30,6 +32,9 @@ const MAX_UNAPPLIED: u64 = MAX_PENDING as u64;
 /// Ticks after which a round of reads counts as lost.
 const READ_PATIENCE: u32 = 5;
 
+/// Messages that are taken before the replica acts on them: they share a sync.
+const MAX_EVENTS: usize = 256;
+
 /// Entries are forgotten in steps of so many: each step asks the engine what survives a crash.
 const PURGE_STEP: u64 = 4_096;
 
@@ -39,7 +44,12 @@ pub(crate) struct Driver {
     pub(super) proposals: mpsc::Receiver<Proposal>,
     pub(super) reads: Reads,
     pub(super) changes: mpsc::UnboundedReceiver<Change>,
-    pub(super) commits: mpsc::UnboundedSender<Vec<Committed>>,
+    /// From other members, and about them.
+    pub(super) events: mpsc::Receiver<Event>,
+    pub(super) work: mpsc::UnboundedSender<Work>,
+    pub(super) peers: Arc<Peers>,
+    /// A store whose message the replica is about to be handed.
+    pub(super) arrived: Option<Arc<dyn Engine>>,
     pub(super) standing: watch::Sender<Standing>,
     pub(super) progress: Arc<Progress>,
     pub(super) pending: Arc<Pending>,
@@ -52,8 +62,25 @@ pub(crate) struct Driver {
     pub(super) metrics: Metrics,
 }
 
+/// What comes from other members, or concerns them.
+pub(crate) enum Event {
+    /// They say.
+    Message(Message),
+    /// They have sent a store, which is on disk. The sender is told once it is in use or refused.
+    Received(Message, Arc<dyn Engine>, oneshot::Sender<()>),
+    /// A message to this member could not be carried.
+    Unreachable(u64),
+    /// A snapshot for this member was delivered, or was not.
+    SnapshotSent(u64, bool),
+    /// The leader is to hand its office over to this voter.
+    Transfer(u64),
+    /// How far are the others? Nobody, unless this is the leader.
+    Followers(oneshot::Sender<(u64, Vec<Follower>)>),
+}
+
 /// What has happened.
 enum Input {
+    Event(Event),
     Stop,
     Tick,
     Applied,
@@ -71,6 +98,7 @@ impl Driver {
             }
             self.pending.fail(&halt);
         }
+        self.peers.close();
     }
 
     /// A member that alone decides is elected at once, and has applied all of its log when this returns.
@@ -81,14 +109,18 @@ impl Driver {
         self.replica.campaign().map_err(Arc::new)?;
         while !self.is_alone() {
             self.advance()?;
-            while let Ok(committed) = applier.committed.try_recv() {
-                applier.apply_all(committed)?;
-            }
-            while let Ok(change) = self.changes.try_recv() {
-                self.apply_change(change);
+            while let Ok(work) = applier.work.try_recv() {
+                applier.do_all(work)?;
             }
         }
         Ok(())
+    }
+
+    /// Those of what was applied must come before the replica is told that it was.
+    fn apply_changes(&mut self) {
+        while let Ok(change) = self.changes.try_recv() {
+            self.apply_change(change);
+        }
     }
 
     /// One that can't be made does nothing, on every member alike.
@@ -113,7 +145,8 @@ impl Driver {
                     None => return Ok(()),
                 },
                 Some(read) = self.reads.queue.recv() => Input::Read(read),
-                _ = ticks.tick(), if !self.is_alone() => Input::Tick,
+                Some(event) = self.events.recv() => Input::Event(event),
+                _ = ticks.tick(), if !self.is_alone() || self.has_others() => Input::Tick,
                 // There is no leader to bring them into the log.
                 () = std::future::ready(()), if stopping && !self.has_leader() => return Ok(()),
             };
@@ -129,6 +162,13 @@ impl Driver {
                     self.reads.rounds.retain(|read| !read.is_closed());
                 }
                 Input::Applied => {}
+                Input::Event(event) => {
+                    self.take(event)?;
+                    for _ in 0..MAX_EVENTS {
+                        let Ok(event) = self.events.try_recv() else { break };
+                        self.take(event)?;
+                    }
+                }
                 Input::Changed(change) => self.apply_change(change),
                 Input::Propose(proposal) => {
                     // Whoever is ready runs before the disk is waited for; some of them will join the group.
@@ -147,12 +187,37 @@ impl Driver {
         }
     }
 
+    fn take(&mut self, event: Event) -> Result<(), Halt> {
+        match event {
+            Event::Message(message) => self.replica.step(message),
+            Event::Received(message, engine, done) => {
+                // What came before must not be mixed up with what it says.
+                self.advance()?;
+                self.arrived = Some(engine);
+                self.replica.step(message);
+                self.advance()?;
+                // Not wanted any more: it goes with the next one, or at the next start.
+                self.arrived = None;
+                // Whoever has received it may be gone.
+                let _ = done.send(());
+            }
+            Event::Unreachable(id) => self.replica.unreachable(id),
+            Event::SnapshotSent(id, delivered) => self.replica.snapshot_sent(id, delivered),
+            Event::Transfer(to) => self.replica.transfer_leader(to),
+            Event::Followers(answer) => {
+                // Whoever has asked may be gone.
+                let _ = answer.send((self.replica.committed(), self.replica.followers()));
+            }
+        }
+        Ok(())
+    }
+
     /// While nothing is to be done, what later entries would wait for.
     async fn prepare_log(&mut self) -> Result<(), Halt> {
-        if self.proposals.is_empty() {
+        if self.proposals.is_empty() && self.events.is_empty() {
             // The applier runs before, and whoever waits for its answers.
             tokio::task::yield_now().await;
-            if self.proposals.is_empty() {
+            if self.proposals.is_empty() && self.events.is_empty() {
                 self.replica.prepare_log().map_err(Arc::new)?;
             }
         }
@@ -172,6 +237,11 @@ impl Driver {
         self.replica.standing().leader.is_some()
     }
 
+    fn has_others(&self) -> bool {
+        let membership = self.replica.membership();
+        membership.voters.len() + membership.learners.len() > 1
+    }
+
     fn is_alone(&self) -> bool {
         self.reads.alone.load(Ordering::SeqCst)
     }
@@ -180,9 +250,13 @@ impl Driver {
     fn propose_group(&mut self, first: Proposal) {
         let mut bytes = 0;
         let mut next = Some(first);
-        while let Some(Proposal { id, data }) = next {
+        while let Some(Proposal { id, change, data }) = next {
             bytes += data.len();
-            match self.replica.propose(bytes::Bytes::new(), data) {
+            let proposed = match change {
+                Some(change) => self.replica.propose_change(bytes::Bytes::new(), change, data),
+                None => self.replica.propose(bytes::Bytes::new(), data),
+            };
+            match proposed {
                 Ok(()) => {}
                 Err(Refused::TooMuch) => self.pending.refuse(id, EtcdError::RequestTooManyRequests),
                 // The leader is handing over.
@@ -200,7 +274,13 @@ impl Driver {
         }
         let start = Instant::now();
         let before = self.replica.log().last();
-        let mut outputs = Sink { commits: &self.commits, standing: &self.standing, reads: &mut self.reads };
+        let mut outputs = Sink {
+            work: &self.work,
+            standing: &self.standing,
+            peers: &self.peers,
+            arrived: &mut self.arrived,
+            reads: &mut self.reads,
+        };
         self.replica.advance(&mut outputs).map_err(Arc::new)?;
         if self.replica.log().last() != before {
             self.metrics.disk.wal_fsync_duration.observe(start.elapsed().as_secs_f64());
@@ -217,6 +297,7 @@ impl Driver {
     /// Takes notice of what was applied, and forgets entries that nobody needs.
     fn follow_applied(&mut self) -> Result<(), Halt> {
         let applied = self.progress.applied();
+        self.apply_changes();
         if let Ok(term) = self.replica.log().term(applied) {
             self.replica.applied(Position { term, index: applied });
         }
@@ -258,20 +339,21 @@ impl Driver {
 
 /// Where the replica's outputs go.
 struct Sink<'a> {
-    commits: &'a mpsc::UnboundedSender<Vec<Committed>>,
+    work: &'a mpsc::UnboundedSender<Work>,
     standing: &'a watch::Sender<Standing>,
+    peers: &'a Arc<Peers>,
+    arrived: &'a mut Option<Arc<dyn Engine>>,
     reads: &'a mut Reads,
 }
 
 impl Outputs for Sink<'_> {
     fn send(&mut self, messages: Vec<Message>) {
-        // There is nobody to send to yet.
-        drop(messages);
+        self.peers.send(messages);
     }
 
     fn commit(&mut self, entries: Vec<Committed>) {
         // Without an applier the member stops.
-        let _ = self.commits.send(entries);
+        let _ = self.work.send(Work::Apply(entries));
     }
 
     fn may_read(&mut self, round: u64, index: u64) {
@@ -289,7 +371,12 @@ impl Outputs for Sink<'_> {
         self.standing.send_replace(standing);
     }
 
-    fn install(&mut self, _: Position, _: &Membership) {
-        // Snapshots come with other members.
+    fn install(&mut self, position: Position, _: &Membership) {
+        // The replica takes no snapshot but the one that has arrived.
+        if let Some(engine) = self.arrived.take() {
+            let position = LogPosition { term: position.term, index: position.index };
+            // Without an applier the member stops.
+            let _ = self.work.send(Work::Install(engine, position));
+        }
     }
 }

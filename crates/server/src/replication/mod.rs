@@ -17,20 +17,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stentor_mvcc::{LogPosition, Store};
+use stentor_proto::Revision;
+use stentor_proto::storagepb::Identity;
 use stentor_raft::log::{Durability, Log, Position};
 use stentor_raft::{Membership, Options, Replica, Standing};
 use tokio::sync::{mpsc, watch};
 
 pub(crate) use self::applier::Applier;
 use self::applier::Progress;
-pub(crate) use self::driver::Driver;
+pub(crate) use self::driver::{Driver, Event};
 use self::pending::Pending;
 pub(crate) use self::proposer::WriteHealth;
 pub use self::proposer::{Halt, MAX_PENDING, ProposeError, Proposer};
 pub(crate) use self::reads::Barrier;
+use crate::cluster;
 use crate::environment::Environment;
 use crate::lessor::Lessor;
 use crate::metrics::Metrics;
+use crate::peers::{self, Peers};
+use crate::storage::Received;
+
+/// Messages of other members that wait to be taken; more wait outside.
+const MAX_EVENTS: usize = 4_096;
 
 /// How proposals are limited and warned of.
 pub(crate) struct Limits {
@@ -46,8 +54,8 @@ pub(crate) struct Parts {
     pub(crate) store: Arc<Store>,
     pub(crate) lessor: Arc<Lessor>,
     pub(crate) log: Log,
-    pub(crate) member_id: u64,
-    pub(crate) membership: Membership,
+    pub(crate) received: Arc<dyn Received>,
+    pub(crate) identity: Identity,
     pub(crate) limits: Limits,
     /// Whether what was acknowledged survives a crash of the machine.
     pub(crate) durability: Durability,
@@ -55,6 +63,8 @@ pub(crate) struct Parts {
     pub(crate) election_timeout: Duration,
     /// Entries that are kept for members that lag, though the store has them on disk.
     pub(crate) catch_up_entries: u64,
+    /// Told of compactions that were accepted.
+    pub(crate) compactions: watch::Sender<Revision>,
     pub(crate) health: Arc<WriteHealth>,
     pub(crate) metrics: Metrics,
 }
@@ -73,6 +83,10 @@ pub(crate) struct Handle {
     pub(crate) barrier: Barrier,
     pub(crate) standing: watch::Receiver<Standing>,
     pub(crate) progress: Arc<Progress>,
+    pub(crate) events: mpsc::Sender<Event>,
+    pub(crate) peers: Arc<Peers>,
+    /// Whether this member was removed from its cluster.
+    pub(crate) removed: watch::Receiver<bool>,
 }
 
 /// Joins the parts. A member that alone decides has caught up with its log when this returns.
@@ -80,27 +94,48 @@ pub(crate) struct Handle {
 /// # Errors
 /// A log that the store's state does not fit, or that can't go on.
 pub(crate) fn join(parts: Parts, environment: &Environment) -> Result<Replication, Halt> {
-    let applied = position(parts.store.view().applied());
+    let view = parts.store.view();
+    let applied = position(view.applied());
+    // Before its first snapshot a member that joins knows whom to talk to, but takes no part.
+    let takes_part = applied != Position::default();
+    let membership = if takes_part { cluster::membership(view.members()) } else { Membership::default() };
+    let member_id = parts.identity.member_id;
     let ticks = (parts.election_timeout.as_millis() / parts.heartbeat.as_millis().max(1)).max(2);
     let options = Options {
         durability: parts.durability,
         election_ticks: usize::try_from(ticks).unwrap_or(usize::MAX),
-        ..Options::new(parts.member_id, applied, parts.membership)
+        ..Options::new(member_id, applied, membership)
     };
     let random = environment.random.clone();
     let replica = Replica::new(parts.log, options, Box::new(move || random())).map_err(Arc::new)?;
-    let pending = Arc::new(Pending::new(parts.member_id, (environment.random)()));
+    let pending = Arc::new(Pending::new(member_id, (environment.random)()));
     let progress = Arc::new(Progress::new(applied.index));
     let (queue, proposals) = mpsc::channel(MAX_PENDING);
-    let (commits, committed) = mpsc::unbounded_channel();
+    let (work_queue, work) = mpsc::unbounded_channel();
+    let (event_queue, events) = mpsc::channel(MAX_EVENTS);
+    let (removed_sender, removed) = watch::channel(view.members().is_removed(member_id));
+    let peers = Arc::new(Peers::new(peers::Parts {
+        identity: parts.identity,
+        store: parts.store.clone(),
+        events: event_queue.clone(),
+        removed: removed_sender.clone(),
+        heartbeat: parts.heartbeat,
+        environment: environment.clone(),
+    }));
+    peers.follow(view.members());
     let (changed, changes) = mpsc::unbounded_channel();
     let (reads, barrier) = reads::channel(parts.limits.time_limit);
     let standing = watch::Sender::new(replica.standing());
     let proposer = Proposer::new(queue, pending.clone(), &parts.limits, parts.health.clone(), &parts.metrics);
     let mut applier = Applier {
-        committed,
+        work,
         changed,
         store: parts.store.clone(),
+        received: parts.received,
+        peers: peers.clone(),
+        compactions: parts.compactions,
+        removed: removed_sender,
+        member_id,
         lessor: parts.lessor,
         pending: pending.clone(),
         progress: progress.clone(),
@@ -108,13 +143,24 @@ pub(crate) fn join(parts: Parts, environment: &Environment) -> Result<Replicatio
         health: parts.health.clone(),
         metrics: parts.metrics.clone(),
     };
-    let handle = Handle { proposer, barrier, standing: standing.subscribe(), progress: progress.clone() };
+    let handle = Handle {
+        proposer,
+        barrier,
+        standing: standing.subscribe(),
+        progress: progress.clone(),
+        events: event_queue,
+        peers: peers.clone(),
+        removed,
+    };
     let mut driver = Driver {
         replica,
         proposals,
         reads,
         changes,
-        commits,
+        events,
+        work: work_queue,
+        peers,
+        arrived: None,
         standing,
         progress,
         pending,

@@ -9,12 +9,13 @@ use prost::Message;
 use stentor_mvcc::{Answer, Error};
 use stentor_proto::EtcdError;
 use stentor_proto::storagepb::LogEntry;
-use stentor_raft::ReplicaError;
+use stentor_raft::{Change, ReplicaError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::Limits;
 use super::pending::Pending;
+use crate::cluster;
 use crate::log_entry::{self, LogEntryError, ProposalId};
 use crate::metrics::Metrics;
 
@@ -61,6 +62,8 @@ pub struct Proposer {
 /// An entry on its way into the log.
 pub(super) struct Proposal {
     pub(super) id: ProposalId,
+    /// What it changes of who takes part.
+    pub(super) change: Option<Change>,
     pub(super) data: Bytes,
 }
 
@@ -100,6 +103,7 @@ impl Proposer {
             mpsc::error::TrySendError::Closed(()) => EtcdError::Stopped,
         })?;
         let id = self.pending.next_id();
+        let change = cluster::change_of(&entry);
         let data = log_entry::encode(id, &entry);
         let (answer, answered) = oneshot::channel();
         let ticket = self.pending.wait(id, entry, answer);
@@ -108,7 +112,7 @@ impl Proposer {
         if let Some(halt) = self.health.failure() {
             return Err(halt.into());
         }
-        place.send(Proposal { id, data });
+        place.send(Proposal { id, change, data });
         let _pending = Gauge::begin(&self.metrics);
         match timeout(self.time_limit, answered).await {
             Ok(Ok(Ok(outcome))) => Ok(outcome?),

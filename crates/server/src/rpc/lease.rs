@@ -98,18 +98,10 @@ impl Lease for LeaseService {
         let stopped = || Status::from(EtcdError::Stopped);
         let answers = try_stream! {
             while let Some(request) = stop.run_until_cancelled(requests.message()).await.ok_or_else(stopped)?? {
-                // Taken before the renewal, so that the header is never ahead of it. A lease that is not in
-                // this view has ended at or before the header's revision, whether the lessor knows or not.
-                let view = node.store.view();
-                let header = Some(node.header(view.revision()));
-                let is_there = LeaseId::new(request.id).is_some_and(|id| view.leases().get(id).is_some());
-                drop(view);
-                let ttl = if is_there {
-                    let renewed = stop.run_until_cancelled(node.lessor.renew(request.id)).await;
-                    renewed.ok_or_else(stopped)?.unwrap_or(0)
-                } else {
-                    0
-                };
+                // Taken before the renewal, so that the header is never ahead of it.
+                let header = Some(node.header(node.store.view().revision()));
+                let renewed = stop.run_until_cancelled(node.renew_lease(request.id)).await;
+                let ttl = renewed.ok_or_else(stopped)?.map_err(of_propose)?;
                 yield LeaseKeepAliveResponse { header, id: request.id, ttl };
             }
         };
@@ -124,7 +116,8 @@ impl Lease for LeaseService {
         let view = self.node.read(false).await.map_err(of_propose)?;
         let header = Some(self.node.header(view.revision()));
         let lease = LeaseId::new(id).and_then(|id| view.leases().get(id));
-        let response = match (lease, self.node.lessor.remaining(id)) {
+        let remaining = self.node.lease_time_left(id).await.map_err(of_propose)?;
+        let response = match (lease, remaining) {
             (Some(lease), Some(remaining)) => LeaseTimeToLiveResponse {
                 header,
                 id,

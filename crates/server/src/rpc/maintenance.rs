@@ -107,18 +107,22 @@ impl Maintenance for MaintenanceService {
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
         let view = self.node.store.view();
         let sizes = self.node.store.sizes().map_err(of_store)?;
-        let alarms = view.all_alarms().map(AlarmMember::from);
+        let mut errors: Vec<_> = view.all_alarms().map(|alarm| alarm_text(&alarm.into())).collect();
+        let leader = self.node.leader();
+        if leader.is_none() {
+            errors.push(EtcdError::NoLeader.to_string());
+        }
         Ok(Response::new(StatusResponse {
             header: Some(self.node.header(view.revision())),
             version: version::ETCD_VERSION.to_owned(),
             db_size: sizes.total as i64,
-            leader: self.node.identity().member_id,
+            leader: leader.unwrap_or(0),
             raft_index: self.node.committed_index(),
             raft_term: self.node.term(),
             raft_applied_index: view.applied().index,
-            errors: alarms.map(|alarm| alarm_text(&alarm)).collect(),
+            errors,
             db_size_in_use: view.used_bytes() as i64,
-            is_learner: false,
+            is_learner: self.node.is_learner(),
             storage_version: version::STORAGE_VERSION.to_owned(),
             db_size_quota: self.node.quota_bytes() as i64,
             downgrade_info: Some(DowngradeInfo::default()),
@@ -206,10 +210,8 @@ impl Maintenance for MaintenanceService {
     }
 
     async fn move_leader(&self, request: Request<MoveLeaderRequest>) -> Result<Response<MoveLeaderResponse>, Status> {
-        if request.into_inner().target_id != self.node.identity().member_id {
-            return Err(EtcdError::BadLeaderTransferee.into());
-        }
-        Ok(Response::new(MoveLeaderResponse::default()))
+        self.node.move_leader(request.into_inner().target_id).await?;
+        Ok(Response::new(MoveLeaderResponse { header: Some(self.node.header_without_revision()) }))
     }
 
     async fn downgrade(&self, _: Request<DowngradeRequest>) -> Result<Response<DowngradeResponse>, Status> {
@@ -233,7 +235,7 @@ mod tests {
         let storage = Disks::new().storage().unwrap();
         let environment = Environment { workers: Workers::Tasks, ..Environment::system() };
         let metrics = Metrics::new(config.metrics);
-        Node::start(storage, &config, environment, metrics, stop).unwrap().0
+        Node::start(storage, &config, environment, metrics, None, stop).unwrap().0
     }
 
     #[tokio::test(start_paused = true)]

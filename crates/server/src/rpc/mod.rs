@@ -16,7 +16,7 @@ mod status;
 pub mod watch;
 
 pub use auth::AuthService;
-pub use cluster::{ClusterService, Members};
+pub use cluster::ClusterService;
 pub use election::ElectionService;
 pub use introspection::IntrospectionService;
 pub use kv::KvService;
@@ -24,6 +24,7 @@ pub use lease::LeaseService;
 pub use lock::LockService;
 pub use maintenance::MaintenanceService;
 
+pub(crate) use status::of_propose;
 use stentor_proto::Revision;
 use stentor_proto::etcdserverpb::ResponseHeader;
 

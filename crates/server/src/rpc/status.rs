@@ -14,7 +14,7 @@ use crate::environment::Stopping;
 use crate::replication::{Halt, ProposeError};
 
 /// The status for a failed proposal or read barrier.
-pub(super) fn of_propose(error: ProposeError) -> Status {
+pub(crate) fn of_propose(error: ProposeError) -> Status {
     match error {
         ProposeError::Etcd(error) => error.into(),
         ProposeError::Halted(Halt::Store(error)) => of_store(error),

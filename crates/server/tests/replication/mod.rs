@@ -97,8 +97,8 @@ async fn a_store_whose_log_is_missing_is_not_served() {
     rig.put("k", "v").await;
     let disks = rig.disks().clone();
     rig.stop().await;
-    disks.engine.write_back();
-    let without = Disks { engine: disks.engine.clone(), log: Default::default() };
+    disks.engine().write_back();
+    let without = Disks::of(disks.engine(), Default::default());
     let error = refusal(&without);
     assert!(matches!(error, StartError::LogMissing), "{error}");
     assert!(error.to_string().contains("put it back"), "{error}");
@@ -114,8 +114,8 @@ async fn a_log_that_ends_before_the_store_is_refused() {
     rig.put("k", "2").await;
     rig.member.node.store.flush().unwrap();
     rig.stop().await;
-    disks.engine.write_back();
-    let error = refusal(&Disks { engine: disks.engine.clone(), log: old });
+    disks.engine().write_back();
+    let error = refusal(&Disks::of(disks.engine(), old));
     assert!(matches!(&error, StartError::Halted(Halt::Log(_))), "{error}");
     assert!(error.to_string().contains("restore a snapshot"), "{error}");
 }
@@ -124,14 +124,14 @@ async fn a_log_that_ends_before_the_store_is_refused() {
 #[tokio::test(start_paused = true)]
 async fn a_store_without_a_log_gets_one() {
     let disks = Disks::new();
-    let store = Store::open(MemoryEngine::open(&disks.engine).unwrap(), Options::default()).unwrap();
+    let store = Store::open(MemoryEngine::open(&disks.engine()).unwrap(), Options::default()).unwrap();
     store.set_identity(&Identity { cluster_id: 5, member_id: 6, has_log: false }).unwrap();
     for n in 0..10 {
         store.put(put(&format!("{n}"), "v")).unwrap();
     }
     let (revision, position) = (store.view().revision(), store.view().applied());
     drop(store);
-    disks.engine.write_back();
+    disks.engine().write_back();
 
     let rig = Setup::on_disks(disks, &[]).start().await;
     assert_eq!(rig.revision(), revision.get());
@@ -149,7 +149,7 @@ async fn an_entry_that_cannot_be_read_is_never_skipped() {
     rig.put("k", "v").await;
     let disks = rig.disks().clone();
     rig.stop().await;
-    disks.engine.write_back();
+    disks.engine().write_back();
     let mut log = Log::open(Arc::new(disks.log.clone()), Default::default()).unwrap().unwrap();
     let last = log.last();
     let position = Position { index: last.index + 1, ..last };

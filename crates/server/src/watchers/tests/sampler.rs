@@ -93,6 +93,7 @@ impl Watched {
             random: Arc::new(|| 0),
             workers: Workers::Tasks,
             barrier: None,
+            dialer: crate::peers::Dialer::system(),
         };
         let sampler = Sampler::new(streams.clone(), Duration::from_secs(10), metrics.clone(), environment);
         let stop = tokio_util::sync::CancellationToken::new();
