@@ -5,6 +5,7 @@ mod harness;
 mod serving;
 
 mod answers;
+mod cluster;
 mod failures;
 mod kv;
 mod leases;

@@ -100,6 +100,11 @@ impl Node {
         }
     }
 
+    /// The entry that the log goes on after; what is before was forgotten.
+    pub fn log_start(&self) -> u64 {
+        self.replication.progress.log_start()
+    }
+
     /// The driver's door for what other members say.
     pub(crate) fn events(&self) -> &mpsc::Sender<Event> {
         &self.replication.events

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use stentor_mvcc::LeaseId;
 use stentor_proto::EtcdError;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 use tonic::Status;
 
 use super::Node;
@@ -68,27 +68,25 @@ impl Node {
         H: Future<Output = Result<T, ProposeError>>,
         R: Future<Output = Result<T, Status>>,
     {
-        let tries = async {
-            loop {
-                match self.leader() {
-                    Some(leader) if leader == self.identity.member_id => match here().await {
-                        // It has just become the leader, or is none any more.
-                        Err(ProposeError::Etcd(EtcdError::NotLeader)) => {}
-                        done => return done,
-                    },
-                    Some(leader) => {
-                        if let Ok(done) = there(leader).await {
-                            return Ok(done);
-                        }
+        let until = Instant::now() + self.settings.time_limit;
+        loop {
+            match self.leader() {
+                // Who waits for the end of a lease waits for as long as that takes.
+                Some(leader) if leader == self.identity.member_id => match here().await {
+                    // It has just become the leader, or is none any more.
+                    Err(ProposeError::Etcd(EtcdError::NotLeader)) => {}
+                    done => return done,
+                },
+                Some(leader) => {
+                    if let Ok(Ok(done)) = timeout_at(until, there(leader)).await {
+                        return Ok(done);
                     }
-                    None => {}
                 }
-                sleep(RETRY).await;
+                None => {}
             }
-        };
-        match timeout(self.settings.time_limit, tries).await {
-            Ok(done) => done,
-            Err(_) => Err(EtcdError::Timeout.into()),
+            if timeout_at(until, sleep(RETRY)).await.is_err() {
+                return Err(EtcdError::Timeout.into());
+            }
         }
     }
 }

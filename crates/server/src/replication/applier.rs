@@ -31,6 +31,8 @@ pub(crate) struct Progress {
     applied: AtomicU64,
     /// The last entry that a majority has, as far as is known here.
     committed: AtomicU64,
+    /// The log goes on after this entry.
+    log_start: AtomicU64,
     /// The driver wants to know once this entry is applied.
     wanted: AtomicU64,
     reached: Notify,
@@ -41,6 +43,7 @@ impl Progress {
         Progress {
             applied: AtomicU64::new(applied),
             committed: AtomicU64::new(applied),
+            log_start: AtomicU64::new(0),
             wanted: AtomicU64::new(u64::MAX),
             reached: Notify::new(),
         }
@@ -53,6 +56,15 @@ impl Progress {
 
     pub(super) fn set_committed(&self, index: u64) {
         self.committed.store(index, Ordering::Relaxed);
+    }
+
+    /// The entry that the log goes on after.
+    pub(crate) fn log_start(&self) -> u64 {
+        self.log_start.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_log_start(&self, index: u64) {
+        self.log_start.store(index, Ordering::Relaxed);
     }
 
     pub(super) fn applied(&self) -> u64 {

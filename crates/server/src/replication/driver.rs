@@ -35,8 +35,8 @@ const READ_PATIENCE: u32 = 5;
 /// Messages that are taken before the replica acts on them: they share a sync.
 const MAX_EVENTS: usize = 256;
 
-/// Entries are forgotten in steps of so many: each step asks the engine what survives a crash.
-const PURGE_STEP: u64 = 4_096;
+/// Entries are forgotten in steps of so many at most: each step asks the engine what survives a crash.
+const MAX_PURGE_STEP: u64 = 4_096;
 
 /// Drives the replica.
 pub(crate) struct Driver {
@@ -286,6 +286,7 @@ impl Driver {
             self.metrics.disk.wal_fsync_duration.observe(start.elapsed().as_secs_f64());
         }
         self.progress.set_committed(self.replica.committed());
+        self.progress.set_log_start(self.replica.log().start().index);
         self.metrics.server.proposals_committed.set(self.replica.committed() as i64);
         self.serve_reads();
         let alone = self.decide_alone();
@@ -304,7 +305,7 @@ impl Driver {
         if applied < self.purge_after {
             return Ok(());
         }
-        self.purge_after = applied + PURGE_STEP;
+        self.purge_after = applied + self.catch_up_entries.clamp(1, MAX_PURGE_STEP);
         let durable = self.store.persisted_position().map_err(Halt::Store)?;
         let needless = durable.index.min(applied.saturating_sub(self.catch_up_entries));
         if needless > self.replica.log().start().index {

@@ -40,8 +40,8 @@ const PIPE_BYTES: usize = 64 << 10;
 const NO_LIMIT: usize = usize::MAX;
 
 /// A listener whose connections are pipes.
-struct Pipes {
-    accepted: mpsc::UnboundedReceiver<DuplexStream>,
+pub(crate) struct Pipes {
+    pub(crate) accepted: mpsc::UnboundedReceiver<DuplexStream>,
 }
 
 impl Listener for Pipes {
@@ -133,8 +133,8 @@ impl Rig {
     }
 
     /// The disk of the store.
-    pub(crate) fn disk(&self) -> &Disk {
-        &self.setup.disks.engine
+    pub(crate) fn disk(&self) -> Disk {
+        self.setup.disks.engine()
     }
 
     pub(crate) fn disks(&self) -> &Disks {
@@ -157,11 +157,7 @@ impl Rig {
     }
 
     pub(crate) fn channel_by(&self, endpoint: Endpoint) -> Channel {
-        let connect = self.connect.clone();
-        endpoint.connect_with_connector_lazy(tower::service_fn(move |_| {
-            let pipe = TokioIo::new(dial(&connect));
-            async { Ok::<_, io::Error>(pipe) }
-        }))
+        channel_by(endpoint, &self.connect)
     }
 
     pub(crate) fn kv(&self) -> KvClient<Channel> {
@@ -213,7 +209,7 @@ impl Rig {
 
     /// Stops in order and starts again on the same disk.
     pub(crate) async fn restart(self) -> Rig {
-        let disk = self.disk().clone();
+        let disk = self.disk();
         let Rig { setup, member, server, .. } = self;
         server.shutdown(PATIENCE).await;
         member.ended().await;
@@ -237,6 +233,19 @@ impl Rig {
         member.ended().await;
         setup.start().await
     }
+}
+
+/// A connection to whoever accepts there, made when it is needed.
+pub(crate) fn channel(connect: &mpsc::UnboundedSender<DuplexStream>) -> Channel {
+    channel_by(Endpoint::from_static("http://pipe"), connect)
+}
+
+fn channel_by(endpoint: Endpoint, connect: &mpsc::UnboundedSender<DuplexStream>) -> Channel {
+    let connect = connect.clone();
+    endpoint.connect_with_connector_lazy(tower::service_fn(move |_| {
+        let pipe = TokioIo::new(dial(&connect));
+        async { Ok::<_, io::Error>(pipe) }
+    }))
 }
 
 fn dial(connect: &mpsc::UnboundedSender<DuplexStream>) -> DuplexStream {

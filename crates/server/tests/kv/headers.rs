@@ -5,7 +5,7 @@ use stentor_proto::etcdserverpb::cluster_client::ClusterClient;
 use stentor_proto::etcdserverpb::request_op::Request;
 use stentor_proto::etcdserverpb::response_op::Response;
 use stentor_proto::etcdserverpb::{
-    AlarmRequest, AuthStatusRequest, DefragmentRequest, DeleteRangeRequest, HashKvRequest, MemberAddRequest,
+    AlarmRequest, AuthStatusRequest, DefragmentRequest, DeleteRangeRequest, DowngradeRequest, HashKvRequest,
     MemberListRequest, RangeRequest, ResponseHeader, StatusRequest,
 };
 
@@ -59,9 +59,9 @@ async fn every_answer_names_cluster_member_term_and_revision() {
 #[tokio::test(start_paused = true)]
 async fn a_call_that_is_not_built_is_named() {
     let rig = Rig::start(&[]).await;
-    let refused = ClusterClient::new(rig.channel()).member_add(MemberAddRequest::default()).await.unwrap_err();
+    let refused = rig.maintenance().downgrade(DowngradeRequest::default()).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::Unimplemented);
-    assert!(refused.message().contains("Cluster.MemberAdd"), "{refused:?}");
+    assert!(refused.message().contains("Maintenance.Downgrade"), "{refused:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@
 //! Most run on one thread by a clock that moves only when nothing is left to do, so waiting costs nothing,
 //! and what never comes is known at once.
 
-mod client;
+pub(crate) mod client;
 mod ledger;
 mod raw;
 mod writes;
