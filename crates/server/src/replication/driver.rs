@@ -101,19 +101,27 @@ impl Driver {
         self.peers.close();
     }
 
-    /// A member that alone decides is elected at once, and has applied all of its log when this returns.
+    /// A member that alone decides is elected at once, and has applied all of its log when this returns. Others
+    /// have applied what they know to be committed: that may say that it does not decide alone any more.
     pub(super) fn elect_alone(&mut self, applier: &mut Applier) -> Result<(), Halt> {
-        if !self.replica.membership().is_only_voter(self.replica.id()) {
-            return Ok(());
-        }
-        self.replica.campaign().map_err(Arc::new)?;
-        while !self.is_alone() {
+        let mut has_stood = false;
+        loop {
             self.advance()?;
+            let mut has_applied = false;
             while let Ok(work) = applier.work.try_recv() {
                 applier.do_all(work)?;
+                has_applied = true;
             }
+            if has_applied {
+                continue;
+            }
+            let decides = self.replica.membership().is_only_voter(self.replica.id());
+            if has_stood || self.is_alone() || !decides {
+                return Ok(());
+            }
+            has_stood = true;
+            self.replica.campaign().map_err(Arc::new)?;
         }
-        Ok(())
     }
 
     /// Those of what was applied must come before the replica is told that it was.
@@ -160,6 +168,8 @@ impl Driver {
                     self.replica.tick();
                     self.reads.rounds.tick(READ_PATIENCE);
                     self.reads.rounds.retain(|read| !read.is_closed());
+                    // More may be on disk by now.
+                    self.purge_after = 0;
                 }
                 Input::Applied => {}
                 Input::Event(event) => {

@@ -69,6 +69,7 @@ async fn a_learner_serves_little_until_it_is_promoted() {
     assert_eq!(cluster.list(learner, true).await.kvs.len(), 1);
     let mut status = MaintenanceClient::new(cluster.channel(learner));
     assert!(status.status(StatusRequest {}).await.unwrap().into_inner().is_learner);
+    cluster.put(1, "k2", "v").await.unwrap();
     // The leader has to hear of it first.
     let mut promoted = cluster.members(1).member_promote(promote).await;
     for _ in 0..100 {
