@@ -87,29 +87,25 @@ impl Call {
         Ok(requests.send_request(request, false)?)
     }
 
-    /// Calls a unary method with an encoded request, and hands the answer to `read`.
+    /// Calls a method with one encoded request, and hands each message of the answer to `read`.
     ///
     /// # Errors
-    /// When the connection breaks or the status is not OK.
-    pub async fn call<T: Default>(
+    /// When the connection breaks; [`Refused`] when the status is not OK.
+    pub async fn exchange(
         &self,
         request: Bytes,
-        mut read: impl FnMut(&[u8]) -> Result<T, crate::scan::Malformed>,
-    ) -> Result<T> {
+        mut read: impl FnMut(&[u8]) -> Result<(), crate::scan::Malformed>,
+    ) -> Result<()> {
         let (response, mut send) = self.open().await?;
         send.send_data(request, true)?;
         let mut body = accept(response).await?;
-        let (mut frames, mut answer) = (Frames::default(), T::default());
+        let mut frames = Frames::default();
         while let Some(bytes) = body.data().await {
             let bytes = bytes?;
             body.flow_control().release_capacity(bytes.len())?;
-            frames.push(&bytes, |message| {
-                answer = read(message)?;
-                Ok(())
-            })?;
+            frames.push(&bytes, &mut read)?;
         }
-        check(body.trailers().await?.as_ref().context("an answer without a status")?)?;
-        Ok(answer)
+        check(body.trailers().await?.as_ref().context("an answer without a status")?)
     }
 }
 
@@ -131,12 +127,32 @@ pub async fn accept(response: ResponseFuture) -> Result<RecvStream> {
 /// Tests a gRPC status.
 ///
 /// # Errors
-/// When it is another than OK.
+/// [`Refused`] when it is another than OK.
 pub fn check(trailers: &HeaderMap) -> Result<()> {
     let text = |name| trailers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     match text("grpc-status") {
         "0" => Ok(()),
-        status => bail!("gRPC status {status}: {}", text("grpc-message")),
+        status => Err(Refused { status: status.to_owned(), message: text("grpc-message").to_owned() }.into()),
+    }
+}
+
+/// A status other than OK.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("gRPC status {status}: {message}")]
+pub struct Refused {
+    status: String,
+    message: String,
+}
+
+impl Refused {
+    /// RESOURCE_EXHAUSTED or UNAVAILABLE: the server has too much to do.
+    pub fn is_busy(&self) -> bool {
+        matches!(self.status.as_str(), "8" | "14")
+    }
+
+    /// UNIMPLEMENTED: the server has no such method.
+    pub fn is_unknown_method(&self) -> bool {
+        self.status == "12"
     }
 }
 

@@ -10,14 +10,17 @@
 
 pub mod account;
 pub mod bars;
+pub mod clients;
 pub mod clock;
 pub mod compare;
 pub mod connection;
 pub mod figures;
 pub mod histogram;
 pub mod scan;
+pub mod schedule;
 pub mod target;
 pub mod watchers;
 pub mod wire;
+pub mod work;
 pub mod workload;
 pub mod writers;

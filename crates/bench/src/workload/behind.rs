@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::{Options, history};
 use crate::bars::{Bar, Bound};
@@ -51,7 +51,7 @@ pub(super) async fn run(target: &Target, options: &Options) -> Result<Figures> {
         order.rotate_left(round % 3);
         for (latency, replays) in order {
             let stop = Arc::new(AtomicBool::new(false));
-            let writing = writers.start(Job { until: Until::Told(Arc::clone(&stop)), ..job.clone() });
+            let writing = writers.start(Job { until: Until::Told(Arc::clone(&stop)), ..job.clone() })?;
             let read = match replays {
                 Some(replays) => replays.run(target, options.phase(), &watch, revisions).await,
                 None => {
@@ -60,7 +60,7 @@ pub(super) async fn run(target: &Target, options: &Options) -> Result<Figures> {
                 }
             };
             stop.store(true, Ordering::Relaxed);
-            latency.add(&writing.await.context("the writers have ended")??.latency);
+            latency.add(&writing.await?.latency);
             read?;
         }
     }
