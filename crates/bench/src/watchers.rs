@@ -42,6 +42,8 @@ pub struct Seen {
     pub with_prev: u64,
     /// From the start of the put to the arrival of each event, in nanoseconds.
     pub latency: Histogram,
+    /// The revision of each event and when it came, where that was asked for.
+    pub arrivals: Vec<(i64, u64)>,
     /// From each progress request to the note that answers it, in nanoseconds.
     pub progress: Histogram,
     /// When the last event came ([`clock::now`]).
@@ -56,6 +58,8 @@ struct Shared {
     seen: RefCell<Seen>,
     /// Measure the time that events took: they carry it.
     timed: Cell<bool>,
+    /// Keep when each event came.
+    recorded: Cell<bool>,
     /// Read no more than so many events a second on each stream.
     pace: Cell<Option<f64>>,
 }
@@ -205,6 +209,20 @@ impl Streams {
         seen.progress.clear();
     }
 
+    /// Whether to keep when each event came; from now on.
+    pub fn record_arrivals(&self, recorded: bool) {
+        self.shared.recorded.set(recorded);
+        self.shared.seen.borrow_mut().arrivals.clear();
+    }
+
+    /// A method on the first connection.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn call(&self, method: &str) -> Result<connection::Call> {
+        self.connections.first().context("no connection")?.method(method)
+    }
+
     /// Counts events from nothing again.
     pub fn forget_events(&self) {
         self.shared.seen.borrow_mut().events = 0;
@@ -260,7 +278,8 @@ async fn read(response: h2::client::ResponseFuture, shared: &Shared, state: &Sta
         let now = clock::now();
         let mut seen = shared.seen.borrow_mut();
         seen.bytes += bytes.len() as u64;
-        let mut reader = Reader { state, seen: &mut seen, now, timed: shared.timed.get() };
+        let (timed, recorded) = (shared.timed.get(), shared.recorded.get());
+        let mut reader = Reader { state, seen: &mut seen, now, timed, recorded };
         let before = reader.seen.events;
         frames.push(&bytes, |message| reader.response(message))?;
         events += seen.events - before;
@@ -278,6 +297,7 @@ struct Reader<'a> {
     seen: &'a mut Seen,
     now: u64,
     timed: bool,
+    recorded: bool,
 }
 
 impl Reader<'_> {
@@ -327,6 +347,9 @@ impl Reader<'_> {
             *last = event.mod_revision;
             if self.timed {
                 self.seen.latency.record(self.now.saturating_sub(event.stamp));
+            }
+            if self.recorded {
+                self.seen.arrivals.push((event.mod_revision, self.now));
             }
         }
         Ok(())

@@ -4,7 +4,9 @@ use anyhow::{Result, bail, ensure};
 use bytes::{Bytes, BytesMut};
 use prost::Message;
 use stentor_proto::etcdserverpb::watch_request::RequestUnion;
-use stentor_proto::etcdserverpb::{PutRequest, WatchCreateRequest, WatchProgressRequest, WatchRequest};
+use stentor_proto::etcdserverpb::{
+    CompactionRequest, PutRequest, WatchCancelRequest, WatchCreateRequest, WatchProgressRequest, WatchRequest,
+};
 
 /// Bytes at the beginning of a value that hold when its put was sent ([`crate::clock`], little-endian).
 pub const STAMP: usize = 8;
@@ -202,6 +204,16 @@ impl Watch {
 /// A progress request.
 pub fn progress() -> Bytes {
     framed(&WatchRequest { request_union: Some(RequestUnion::ProgressRequest(WatchProgressRequest {})) })
+}
+
+/// A request to cancel a watcher.
+pub fn cancel(watch_id: i64) -> Bytes {
+    framed(&WatchRequest { request_union: Some(RequestUnion::CancelRequest(WatchCancelRequest { watch_id })) })
+}
+
+/// A request to compact up to a revision, answered when it is done.
+pub fn compaction(revision: i64) -> Bytes {
+    framed(&CompactionRequest { revision, physical: true })
 }
 
 fn append(bytes: &mut BytesMut, message: &impl Message) {

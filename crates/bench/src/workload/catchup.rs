@@ -103,7 +103,7 @@ pub(super) async fn length(target: &mut Target, options: &Options) -> Result<Fig
             each.push(push_costs(&mut figures, &format!("of {length} from disk"), costs));
         }
         let growth = each.last().unwrap_or(&0.0) / each.first().unwrap_or(&1.0);
-        figures.0.insert(0, Figure { name: GROWTH.into(), unit: Unit::Share, value: growth });
+        figures.0.insert(0, Figure::new(GROWTH, Unit::Share, growth));
     }
     figures.push("server RSS", Unit::Bytes, target.resident()? as f64);
     figures.push("events expected", Unit::Count, sums.expected as f64);

@@ -68,14 +68,8 @@ pub(super) async fn run(target: &Target, options: &Options) -> Result<Figures> {
         figures.latency(if phase == 0 { "put alone" } else { "put beside slow" }, &written.latency);
     }
     let [alone, beside] = grown;
-    figures.0.insert(
-        0,
-        crate::figures::Figure {
-            name: HELD.into(),
-            unit: Unit::Bytes,
-            value: ((beside - alone) / slow_count as f64).max(0.0),
-        },
-    );
+    let held = ((beside - alone) / slow_count as f64).max(0.0);
+    figures.0.insert(0, crate::figures::Figure::new(HELD, Unit::Bytes, held));
     figures.push("server CPU per put alone", Unit::Micros, cpu[0]);
     figures.push("server CPU per put beside slow", Unit::Micros, cpu[1]);
     figures.push("server RSS", Unit::Bytes, target.resident()? as f64);
