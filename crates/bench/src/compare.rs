@@ -1,6 +1,7 @@
 //! Runs workloads on Stentor and on etcd in turn, and tells how they compare.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -66,6 +67,7 @@ impl Comparison {
         }
         for round in 0..self.rounds.max(1) {
             for (stentor, binary, rounds) in &mut sides {
+                let start = Instant::now();
                 let mut target = Target::start(binary)?;
                 let figures = match workload.run(&mut target, &self.options).await {
                     Err(error) if !*stentor && is_unknown(&error) => {
@@ -74,7 +76,8 @@ impl Comparison {
                     }
                     figures => figures.with_context(|| format!("{} on {}", workload.name(), target.name))?,
                 };
-                eprintln!("{} round {} {}: {}", workload.name(), round + 1, target.name, line(&figures));
+                let (name, took) = (workload.name(), start.elapsed());
+                eprintln!("{name} round {} {} ({took:.1?}): {}", round + 1, target.name, line(&figures));
                 rounds.push(figures);
             }
             // What the machine does over time shall not fall on one side.

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::{Parser, ValueEnum};
 use stentor_bench::compare::{Comparison, Outcome};
 use stentor_bench::machine::Machine;
@@ -94,7 +94,7 @@ impl Session {
     async fn measure(&mut self, workload: Workload, servers: &Servers, time: Option<Duration>) -> Result<&Outcome> {
         let run = self.comparison.run(workload);
         let outcome = match time {
-            Some(time) => tokio::time::timeout(time, run).await.context("out of time").and_then(|result| result),
+            Some(time) => tokio::time::timeout(time, run).await.unwrap_or_else(|_| Err(anyhow!("out of time"))),
             None => run.await,
         };
         let outcome = outcome.unwrap_or_else(|error| Outcome::failed(workload, format!("{error:#}")));
@@ -138,7 +138,7 @@ async fn quick(args: Quick) -> Result<()> {
         let left = end.saturating_duration_since(Instant::now());
         session.measure(workload, &args.servers, Some(left)).await?;
     }
-    println!("\n{}", report::summary(&session.record.outcomes));
+    println!("\n{}", report::summary(&session.record.outcomes, false));
     println!("Bars are of the full sizes; `cargo xtask bench full` measures those.");
     session.finish()
 }
@@ -151,7 +151,7 @@ async fn full(args: Full) -> Result<()> {
         let outcome = session.measure(workload, &args.servers, None).await?;
         println!("\n{}", report::table(outcome));
     }
-    println!("\n{}", report::summary(&session.record.outcomes));
+    println!("\n{}", report::summary(&session.record.outcomes, true));
     let Documents { docs, charts } = &args.documents;
     report::write_documents(&session.record, docs, charts)?;
     session.finish()

@@ -1,6 +1,7 @@
 //! Tables for people at a terminal.
 
 use super::with_spread;
+use crate::bars::Verdict;
 use crate::compare::Outcome;
 
 /// Lines of columns, each as wide as its widest cell; the first is aligned left, the last open.
@@ -42,8 +43,9 @@ pub fn table(outcome: &Outcome) -> String {
     format!("{}\n{}", outcome.workload, columns(&rows))
 }
 
-/// Each target in a line, better or worse than etcd, and how many are which.
-pub fn summary(outcomes: &[Outcome]) -> String {
+/// Each target in a line, better or worse than etcd, and how many are which. Bars are of the full sizes: at
+/// others, missing one says nothing.
+pub fn summary(outcomes: &[Outcome], full: bool) -> String {
     let head = ["row", "figure", "Stentor", "etcd", "ratio", "than etcd", "bar"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     let [mut better, mut worse, mut unknown] = [0; 3];
@@ -56,6 +58,8 @@ pub fn summary(outcomes: &[Outcome]) -> String {
                 None => ("-", &mut unknown),
             };
             *count += 1;
+            let missed = !full && bar.verdict == Verdict::Missed.to_string();
+            let verdict = if missed { "not at this size" } else { &bar.verdict };
             rows.push(vec![
                 outcome.workload.clone(),
                 bar.figure.clone(),
@@ -63,7 +67,7 @@ pub fn summary(outcomes: &[Outcome]) -> String {
                 outcome.theirs(&bar.figure).map(ToString::to_string).unwrap_or_default(),
                 outcome.ratio(&bar.figure),
                 word.to_owned(),
-                format!("{}: {}", bar.bar, bar.verdict),
+                format!("{}: {verdict}", bar.bar),
             ]);
         }
     }

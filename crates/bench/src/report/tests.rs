@@ -37,12 +37,15 @@ fn record() -> Record {
 
 #[test]
 fn the_summary_says_better_or_worse_for_each_target() {
-    let text = summary(&record().outcomes);
+    let text = summary(&record().outcomes, true);
     let line = |name: &str| text.lines().find(|line| line.contains(name)).unwrap().to_owned();
     assert!(line("puts per second").contains("better") && line("puts per second").contains("2.000"), "{text}");
     assert!(line("put p50").contains("WORSE"), "as good is not better: {text}");
     assert!(line("pages per second").contains("not measured"), "{text}");
     assert!(text.ends_with("better than etcd: 1; worse: 1; not compared: 2"), "{text}");
+    assert!(line("put p50").contains("MISSED") && line("puts per second").contains("reached"), "{text}");
+    let small = summary(&record().outcomes, false);
+    assert!(!small.contains("MISSED") && small.contains("not at this size"), "{small}");
     assert!(table(&record().outcomes[0]).contains("4000/s (3900/s to 4100/s)"));
     assert!(table(&record().outcomes[2]).contains("it broke"));
 }

@@ -33,7 +33,7 @@ pub(super) async fn ranges(target: &Target, options: &Options) -> Result<Figures
 
 async fn watchers(target: &Target, options: &Options, watch: fn(Vec<u8>) -> Watch) -> Result<Figures> {
     // An etcd takes gigabytes and minutes for a million.
-    let most = options.pick(1_000, 100_000, if target.is_stentor() { 1_000_000 } else { 200_000 });
+    let most = options.each(1_000, 50_000, 100_000, if target.is_stentor() { 1_000_000 } else { 200_000 });
     let count = options.watchers.unwrap_or(most);
     let keys = Keys::new("idle/", count as u64, 32);
     let mut streams = ready(target, options, options.streams.unwrap_or(options.pick(5, 100, 100))).await?;
@@ -57,7 +57,7 @@ async fn watchers(target: &Target, options: &Options, watch: fn(Vec<u8>) -> Watc
 
 /// Streams with one watcher each.
 pub(super) async fn streams(target: &Target, options: &Options) -> Result<Figures> {
-    let count = options.streams.unwrap_or(options.pick(50, 5_000, 10_000));
+    let count = options.streams.unwrap_or(options.each(50, 2_000, 5_000, 10_000));
     let keys = Keys::new("idle/", count as u64, 32);
     let mut first = ready(target, options, options.connections.unwrap_or(10)).await?;
     let before = settled(target, options).await?;

@@ -102,7 +102,7 @@ impl Options {
 
     /// How long a measured phase takes.
     pub fn phase(&self) -> Duration {
-        Duration::from_secs_f64(self.seconds.unwrap_or(self.each(0.1, 1.0, 2.0, 5.0)).clamp(0.001, 86_400.0))
+        Duration::from_secs_f64(self.seconds.unwrap_or(self.each(0.1, 0.8, 2.0, 5.0)).clamp(0.001, 86_400.0))
     }
 
     /// How long a run of one workload may take at most, whatever happens.
@@ -117,9 +117,9 @@ impl Options {
     }
 
     /// How long memory is given to come to rest: allocators give back what they don't need only after some
-    /// seconds.
+    /// seconds, for which a quick run has no time.
     pub fn settle(&self) -> Duration {
-        Duration::from_millis(self.each(50, 2_500, 12_000, 12_000))
+        Duration::from_millis(self.each(50, 1_500, 12_000, 12_000))
     }
 
     /// How calls follow each other.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, bail};
 
 use super::{Options, fill, median};
 use crate::bars::{Bar, Bound};
@@ -31,35 +31,36 @@ pub(super) async fn run(target: &mut Target, options: &Options) -> Result<Figure
     let count = options.keys.unwrap_or(options.each(500, 100_000, 100_000, 1_000_000));
     let keys = Keys::new("restart/", count, 32);
     fill(target, &keys, options.value_size()).await?;
-    let (mut times, mut resident) = (Vec::new(), Vec::new());
+    let (mut times, mut resident, mut lost) = (Vec::new(), Vec::new(), 0);
     for _ in 0..options.each(1, 3, 3, 5) {
         let start = Instant::now();
         target.restart()?;
-        let found = read_one_and_count(target, &keys).await?;
+        let (found, left) = read_one_and_count(target, &keys).await?;
         times.push(found.saturating_duration_since(start).as_secs_f64() * 1e6);
         resident.push(target.resident()? as f64);
+        lost = lost.max(count.saturating_sub(left));
     }
     let mut figures = Figures::default();
     figures.push(TIME, Unit::Micros, median(times));
     figures.push(RSS, Unit::Bytes, median(resident));
     figures.push(DISK, Unit::Bytes, target.on_disk()? as f64);
     figures.push("keys", Unit::Count, count as f64);
+    // etcd 3.5.0 to 3.5.2 lose some now and then.
+    figures.push("acknowledged keys that are lost", Unit::Count, lost as f64);
     figures.push("answers", Unit::Count, count as f64);
-    figures.push("wrong answers", Unit::Count, 0.0);
+    figures.push("wrong answers", Unit::Count, lost as f64);
     Ok(figures)
 }
 
-/// When a key was there, linearizably read. No key may be lost.
-async fn read_one_and_count(target: &Target, keys: &Keys) -> Result<Instant> {
+/// When the first linearizable read was answered, and how many keys there are.
+async fn read_one_and_count(target: &Target, keys: &Keys) -> Result<(Instant, u64)> {
     let range = Connection::open(target.address, Windows::LARGE).await?.method("etcdserverpb.KV/Range")?;
     let (mut one, mut all) = (Answer::default(), Answer::default());
     let get = RangeRequest { key: keys.get(keys.count() / 2).into(), ..Default::default() };
     range.exchange(framed(&get), |message| one.read(message)).await?;
     let found = Instant::now();
-    ensure!(one.pairs == 1, "{} has lost a key", target.name);
     let (key, range_end) = keys.range();
     let count = RangeRequest { key: key.into(), range_end: range_end.into(), count_only: true, ..Default::default() };
     range.exchange(framed(&count), |message| all.read(message)).await?;
-    ensure!(all.fourth.cast_unsigned() == keys.count(), "{} has {} of {} keys", target.name, all.fourth, keys.count());
-    Ok(found)
+    Ok((found, all.fourth.cast_unsigned()))
 }
