@@ -145,9 +145,10 @@ pub struct Refused {
 }
 
 impl Refused {
-    /// RESOURCE_EXHAUSTED or UNAVAILABLE: the server has too much to do.
+    /// RESOURCE_EXHAUSTED or UNAVAILABLE, or what etcd says of too many puts at once, with the code UNKNOWN: the
+    /// server has too much to do.
     pub fn is_busy(&self) -> bool {
-        matches!(self.status.as_str(), "8" | "14")
+        matches!(self.status.as_str(), "8" | "14") || self.message.ends_with("too many requests")
     }
 
     /// UNIMPLEMENTED: the server has no such method.
@@ -168,4 +169,25 @@ pub async fn send(stream: &mut SendStream<Bytes>, mut bytes: Bytes) -> Result<()
         stream.send_data(piece, false)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_server_is_told_from_a_broken_one() {
+        let refused = |status: &'static str, message: &'static str| {
+            let mut trailers = HeaderMap::new();
+            trailers.insert("grpc-status", HeaderValue::from_static(status));
+            trailers.insert("grpc-message", HeaderValue::from_static(message));
+            check(&trailers).map_err(|error| error.downcast::<Refused>().unwrap()).err()
+        };
+        assert_eq!(refused("0", ""), None);
+        let busy = [("8", "resources"), ("14", "no leader"), ("2", "etcdserver: too many requests")];
+        assert!(busy.into_iter().all(|(status, message)| refused(status, message).unwrap().is_busy()));
+        assert!(!refused("2", "etcdserver: corrupt").unwrap().is_busy());
+        assert!(refused("12", "unknown method").unwrap().is_unknown_method());
+        assert!(check(&HeaderMap::new()).is_err(), "no status at all");
+    }
 }

@@ -75,12 +75,13 @@ pub(super) async fn scale(target: &Target, options: &Options) -> Result<Figures>
         let connections = options.connections.unwrap_or(options.pick(2, 10, 10)).min(watchers);
         let audience = Audience { watchers, streams: watchers, connections };
         let step = measure(target, options, &audience, &keys, &watch).await?;
-        for name in ["events per second", CPU, "put p50", "event p99", "generator CPUs"] {
+        for name in ["events per second", CPU, "put p50", "event p99"] {
             if let Some(figure) = step.0.iter().find(|figure| figure.name == name) {
                 figures.point(name, "watchers", watchers, figure.unit, figure.value);
             }
         }
         let get = |name| step.get(name).unwrap_or_default();
+        figures.push(format!("generator CPUs, {watchers} watchers"), Unit::Share, get("generator CPUs"));
         expected += get("events expected");
         received += get("events received");
         disordered += get("events out of order or twice");

@@ -226,7 +226,7 @@ async fn scale(
         point(&format!("{noun} p50"), Unit::Micros, done.latency.percentile(50.0) as f64 / 1e3);
         point(&format!("{noun} p99"), Unit::Micros, done.latency.percentile(99.0) as f64 / 1e3);
         point(&format!("server CPU per {noun}"), Unit::Micros, micros_each(used.server, done.calls));
-        point("generator CPUs", Unit::Share, used.own_share());
+        figures.push(format!("generator CPUs, {clients} clients"), Unit::Share, used.own_share());
         sum.calls += done.calls;
         sum.wrong += done.wrong;
         sum.refused += done.refused;
