@@ -60,6 +60,8 @@ struct Shared {
     timed: Cell<bool>,
     /// Keep when each event came.
     recorded: Cell<bool>,
+    /// Something was read, or went wrong.
+    changed: Notify,
     /// Read no more than so many events a second on each stream.
     pace: Cell<Option<f64>>,
 }
@@ -125,6 +127,7 @@ impl Streams {
             let reader = tokio::task::spawn_local(async move {
                 if let Err(error) = read(response, &shared, &its_state).await {
                     shared.seen.borrow_mut().failures.push(format!("{error:#}"));
+                    shared.changed.notify_waiters();
                 }
             });
             self.streams.push(Stream { sender, state, reader });
@@ -151,8 +154,17 @@ impl Streams {
     ///
     /// # Errors
     /// When one is refused.
-    pub async fn create(&mut self, count: usize, mut watch: impl FnMut(u64) -> wire::Watch) -> Result<()> {
-        let before = self.seen(|seen| seen.created);
+    pub async fn create(&mut self, count: usize, watch: impl FnMut(u64) -> wire::Watch) -> Result<()> {
+        let want = self.seen(|seen| seen.created) + count as u64;
+        self.request(count, watch).await?;
+        self.wait("watchers created", want, |seen| seen.created).await
+    }
+
+    /// Asks for watchers without waiting for them.
+    ///
+    /// # Errors
+    /// When a stream is broken.
+    pub async fn request(&mut self, count: usize, mut watch: impl FnMut(u64) -> wire::Watch) -> Result<()> {
         let streams = self.streams.len();
         ensure!(streams > 0, "no stream to create watchers on");
         let mut number = 0;
@@ -168,8 +180,7 @@ impl Streams {
             }
             connection::send(&mut stream.sender, bytes.freeze()).await?;
         }
-        let want = before + count as u64;
-        self.wait("watchers created", want, |seen| seen.created).await
+        Ok(())
     }
 
     /// Sends a progress request on a stream.
@@ -258,6 +269,28 @@ impl Streams {
     }
 }
 
+impl Streams {
+    /// Waits as [`Streams::wait`] does, but looks whenever something came instead of every millisecond: for
+    /// many sets of streams, each of which gets little.
+    ///
+    /// # Errors
+    /// As of [`Streams::wait`].
+    pub async fn wait_each(&self, what: &str, want: u64, count: impl Fn(&Seen) -> u64) -> Result<()> {
+        loop {
+            let changed = self.shared.changed.notified();
+            let now = self.seen(&count);
+            if let Some(failure) = self.seen(|seen| seen.failures.first().cloned()) {
+                bail!("{failure} (at {now} of {want} {what})");
+            }
+            if now >= want {
+                return Ok(());
+            }
+            let came = tokio::time::timeout(PATIENCE, changed).await;
+            came.with_context(|| format!("only {now} of {want} {what} came, and nothing for {PATIENCE:?}"))?;
+        }
+    }
+}
+
 /// Reads one stream to its end.
 async fn read(response: h2::client::ResponseFuture, shared: &Shared, state: &State) -> Result<()> {
     let mut body = connection::accept(response).await?;
@@ -283,6 +316,7 @@ async fn read(response: h2::client::ResponseFuture, shared: &Shared, state: &Sta
         let before = reader.seen.events;
         frames.push(&bytes, |message| reader.response(message))?;
         events += seen.events - before;
+        shared.changed.notify_waiters();
     }
     match body.trailers().await? {
         Some(trailers) => connection::check(&trailers)?,

@@ -76,8 +76,9 @@ async fn storm(
         tasks.spawn_local(async move {
             let mut streams = Streams::connect(address, 1, Windows::STANDARD).await?;
             streams.open(1).await?;
-            streams.create(1, |_| watch.clone()).await?;
-            streams.wait("events", missed, |seen| seen.events).await?;
+            streams.request(1, |_| watch.clone()).await?;
+            streams.wait_each("watchers created", 1, |seen| seen.created).await?;
+            streams.wait_each("events", missed, |seen| seen.events).await?;
             latency.borrow_mut().record(clock::now() - start);
             anyhow::Ok(streams)
         });
