@@ -19,12 +19,18 @@ pub(crate) struct Args {
 
 #[derive(clap::Subcommand)]
 enum Kind {
-    /// Watchers: each row of the cost table, small unless `--full`
-    Watch(Watch),
+    /// Each target at small sizes, better or worse than etcd: within three minutes
+    Quick(Servers),
+    /// Everything at the sizes of the targets, written into docs/benchmarks.md: some hours
+    Full(Servers),
+    /// Any rows, small unless `--full`
+    Compare(Servers),
+    /// The rows about watchers, small unless `--full`
+    Watch(Servers),
 }
 
 #[derive(clap::Args)]
-struct Watch {
+struct Servers {
     /// The server to measure, if not the one of this clone
     #[arg(long)]
     server: Option<PathBuf>,
@@ -37,14 +43,18 @@ struct Watch {
     /// Install nothing: only name the command that would
     #[arg(long)]
     no_install: bool,
-    /// Workloads and options, as `stentor-bench watch` takes them: `--full`, `--rounds N`, `--json FILE`,
-    /// `fanout-key`, ...
+    /// Rows and options, as `stentor-bench` takes them: `--full`, `--rounds N`, `--json FILE`, `put-100`, ...
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     rest: Vec<String>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let Kind::Watch(args) = &args.kind;
+    let (name, args) = match &args.kind {
+        Kind::Quick(args) => ("quick", args),
+        Kind::Full(args) => ("full", args),
+        Kind::Compare(args) => ("compare", args),
+        Kind::Watch(args) => ("watch", args),
+    };
     let server = match &args.server {
         Some(server) => server.clone(),
         None => {
@@ -53,14 +63,28 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
     };
     let mut command = Command::new(built("stentor-bench", "--package=stentor-bench")?);
-    command.arg("watch").arg("--stentor").arg(server);
+    command.arg(name).arg("--stentor").arg(server);
     if let Some(peer) = args.peer()? {
         command.arg("--etcd").arg(peer);
+    }
+    if args.server.is_none() {
+        command.args(commit().iter().flat_map(|commit| ["--commit", commit]));
+    }
+    if name == "full" {
+        let docs = machine::workspace_root().join("docs");
+        command.arg("--docs").arg(docs.join("benchmarks.md")).arg("--charts").arg(docs.join("benchmarks"));
     }
     machine::run(command.args(&args.rest))
 }
 
-impl Watch {
+/// The commit of this clone, as far as git knows it, marked if something was changed since.
+fn commit() -> Option<String> {
+    let mut git = Command::new("git");
+    git.current_dir(machine::workspace_root()).args(["describe", "--always", "--dirty", "--exclude=*"]);
+    machine::capture(&mut git).ok().map(|text| text.trim().to_owned())
+}
+
+impl Servers {
     fn peer(&self) -> Result<Option<PathBuf>> {
         if self.alone || self.peer.is_some() {
             return Ok(self.peer.clone());

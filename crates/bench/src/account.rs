@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -10,7 +12,7 @@ use anyhow::{Context, Result};
 const TICK: Duration = Duration::from_millis(10);
 
 /// A process's CPU time at one moment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Cpu {
     /// Time on a CPU of each thread that lives, in nanoseconds as the scheduler counts it.
     threads: BTreeMap<u32, u64>,
@@ -84,9 +86,67 @@ pub fn resident(pid: u32) -> Result<u64> {
     Ok(kilobytes.with_context(|| format!("{path} has no VmRSS"))? * 1024)
 }
 
+/// The process that listens on a port of this machine, if it is one of ours to look into.
+pub fn listening(port: u16) -> Option<u32> {
+    let sockets = ["tcp", "tcp6"].map(|table| fs::read_to_string(format!("/proc/net/{table}")).unwrap_or_default());
+    let inode = sockets.iter().flat_map(|table| table.lines()).find_map(|line| listener(line, port))?;
+    let link = format!("socket:[{inode}]");
+    let processes = fs::read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let holds = |pid: &u32| {
+        let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        files.into_iter().any(|file| fs::read_link(file.path()).is_ok_and(|target| target.as_os_str() == link.as_str()))
+    };
+    processes.into_iter().find(holds)
+}
+
+/// The inode of the socket that a line of `/proc/net/tcp` is about, if it listens on `port`.
+fn listener(line: &str, port: u16) -> Option<u64> {
+    let mut fields = line.split_whitespace().skip(1);
+    let (_, its_port) = fields.next()?.rsplit_once(':')?;
+    let listens = fields.nth(1)? == "0A";
+    let inode = fields.nth(5)?.parse().ok()?;
+    (listens && u16::from_str_radix(its_port, 16) == Ok(port)).then_some(inode)
+}
+
+/// The bytes of disk that a directory takes, as the file system counts its blocks.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn on_disk(directory: &Path) -> Result<u64> {
+    let mut sum = 0;
+    for entry in fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))? {
+        let entry = entry?;
+        // A server may remove a file while we read.
+        let Ok(metadata) = entry.metadata() else { continue };
+        sum += if metadata.is_dir() { on_disk(&entry.path())? } else { metadata.blocks() * 512 };
+    }
+    Ok(sum)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn finds_who_listens() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        assert_eq!(listening(listener.local_addr().unwrap().port()), Some(std::process::id()));
+        let line = " 1: 0100007F:094B 00000000:0000 0A 00000000:00000000 00:00000000 00000000  0  0 4711 1 0 100 0";
+        assert_eq!(super::listener(line, 2379), Some(4711));
+        assert_eq!(super::listener(line, 2380), None);
+        assert_eq!(super::listener(&line.replace(" 0A ", " 01 "), 2379), None, "connected");
+        assert_eq!(super::listener("  sl  local_address rem_address   st", 2379), None);
+    }
+
+    #[test]
+    fn disk_is_counted_through_directories() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("in")).unwrap();
+        let before = on_disk(directory.path()).unwrap();
+        fs::write(directory.path().join("in").join("file"), vec![7; 100_000]).unwrap();
+        fs::File::open(directory.path().join("in").join("file")).unwrap().sync_all().unwrap();
+        assert!(on_disk(directory.path()).unwrap() >= before + 100_000);
+    }
 
     #[test]
     fn counts_what_this_process_uses_also_in_threads_that_have_ended() {

@@ -87,29 +87,25 @@ impl Call {
         Ok(requests.send_request(request, false)?)
     }
 
-    /// Calls a unary method with an encoded request, and hands the answer to `read`.
+    /// Calls a method with one encoded request, and hands each message of the answer to `read`.
     ///
     /// # Errors
-    /// When the connection breaks or the status is not OK.
-    pub async fn call<T: Default>(
+    /// When the connection breaks; [`Refused`] when the status is not OK.
+    pub async fn exchange(
         &self,
         request: Bytes,
-        mut read: impl FnMut(&[u8]) -> Result<T, crate::scan::Malformed>,
-    ) -> Result<T> {
+        mut read: impl FnMut(&[u8]) -> Result<(), crate::scan::Malformed>,
+    ) -> Result<()> {
         let (response, mut send) = self.open().await?;
         send.send_data(request, true)?;
         let mut body = accept(response).await?;
-        let (mut frames, mut answer) = (Frames::default(), T::default());
+        let mut frames = Frames::default();
         while let Some(bytes) = body.data().await {
             let bytes = bytes?;
             body.flow_control().release_capacity(bytes.len())?;
-            frames.push(&bytes, |message| {
-                answer = read(message)?;
-                Ok(())
-            })?;
+            frames.push(&bytes, &mut read)?;
         }
-        check(body.trailers().await?.as_ref().context("an answer without a status")?)?;
-        Ok(answer)
+        check(body.trailers().await?.as_ref().context("an answer without a status")?)
     }
 }
 
@@ -131,12 +127,33 @@ pub async fn accept(response: ResponseFuture) -> Result<RecvStream> {
 /// Tests a gRPC status.
 ///
 /// # Errors
-/// When it is another than OK.
+/// [`Refused`] when it is another than OK.
 pub fn check(trailers: &HeaderMap) -> Result<()> {
     let text = |name| trailers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     match text("grpc-status") {
         "0" => Ok(()),
-        status => bail!("gRPC status {status}: {}", text("grpc-message")),
+        status => Err(Refused { status: status.to_owned(), message: text("grpc-message").to_owned() }.into()),
+    }
+}
+
+/// A status other than OK.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("gRPC status {status}: {message}")]
+pub struct Refused {
+    status: String,
+    message: String,
+}
+
+impl Refused {
+    /// RESOURCE_EXHAUSTED or UNAVAILABLE, or what etcd says of too many puts at once, with the code UNKNOWN: the
+    /// server has too much to do.
+    pub fn is_busy(&self) -> bool {
+        matches!(self.status.as_str(), "8" | "14") || self.message.ends_with("too many requests")
+    }
+
+    /// UNIMPLEMENTED: the server has no such method.
+    pub fn is_unknown_method(&self) -> bool {
+        self.status == "12"
     }
 }
 
@@ -152,4 +169,25 @@ pub async fn send(stream: &mut SendStream<Bytes>, mut bytes: Bytes) -> Result<()
         stream.send_data(piece, false)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_server_is_told_from_a_broken_one() {
+        let refused = |status: &'static str, message: &'static str| {
+            let mut trailers = HeaderMap::new();
+            trailers.insert("grpc-status", HeaderValue::from_static(status));
+            trailers.insert("grpc-message", HeaderValue::from_static(message));
+            check(&trailers).map_err(|error| error.downcast::<Refused>().unwrap()).err()
+        };
+        assert_eq!(refused("0", ""), None);
+        let busy = [("8", "resources"), ("14", "no leader"), ("2", "etcdserver: too many requests")];
+        assert!(busy.into_iter().all(|(status, message)| refused(status, message).unwrap().is_busy()));
+        assert!(!refused("2", "etcdserver: corrupt").unwrap().is_busy());
+        assert!(refused("12", "unknown method").unwrap().is_unknown_method());
+        assert!(check(&HeaderMap::new()).is_err(), "no status at all");
+    }
 }

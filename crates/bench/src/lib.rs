@@ -10,14 +10,22 @@
 
 pub mod account;
 pub mod bars;
+pub mod chart;
+pub mod clients;
 pub mod clock;
 pub mod compare;
 pub mod connection;
 pub mod figures;
 pub mod histogram;
+pub mod machine;
+pub mod report;
 pub mod scan;
+pub mod schedule;
+pub mod scratch;
+pub mod stream;
 pub mod target;
 pub mod watchers;
 pub mod wire;
+pub mod work;
 pub mod workload;
 pub mod writers;

@@ -259,18 +259,60 @@ fn read_pair(bytes: &[u8], event: &mut Event) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// The revision in the header that every answer of the protocol begins with.
-///
-/// # Errors
-/// [`Malformed`].
-pub fn header_revision(message: &[u8]) -> Result<i64, Malformed> {
-    let mut fields = Fields { rest: message };
-    while let Some((number, value)) = fields.next()? {
-        if let (1, Value::Bytes(header)) = (number, value) {
-            return number_in(header, 3);
+/// What the answer of a unary call says. Its fields mean what the method says: a range's pairs and their
+/// count, whether a transaction succeeded, a lease's id and TTL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// Calls that were made for it.
+    pub calls: u64,
+    /// Bytes of all messages.
+    pub bytes: u64,
+    /// The header's revision, of the last message.
+    pub revision: i64,
+    /// Fields number 2 that hold bytes: pairs.
+    pub pairs: u64,
+    /// Field number 2 as a number: `succeeded`, `deleted`, `ID`.
+    pub second: i64,
+    /// Field number 3: `more`, `TTL`.
+    pub third: i64,
+    /// Field number 4: `count`.
+    pub fourth: i64,
+}
+
+impl Answer {
+    /// Adds a message.
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub fn read(&mut self, message: &[u8]) -> Result<(), Malformed> {
+        self.bytes += message.len() as u64;
+        let mut fields = Fields { rest: message };
+        while let Some((number, value)) = fields.next()? {
+            match (number, value) {
+                (1, Value::Bytes(header)) => self.revision = number_in(header, 3)?,
+                (2, Value::Bytes(_)) => self.pairs += 1,
+                (2, value) => self.second = value.number(),
+                (3, value @ Value::Number(_)) => self.third = value.number(),
+                (4, value) => self.fourth = value.number(),
+                _ => {}
+            }
         }
+        Ok(())
     }
-    Ok(0)
+
+    /// Adds a message that holds another, a `RangeStreamResponse`.
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub fn read_wrapped(&mut self, message: &[u8]) -> Result<(), Malformed> {
+        let mut fields = Fields { rest: message };
+        while let Some((number, value)) = fields.next()? {
+            if let (1, Value::Bytes(inner)) = (number, value) {
+                self.read(inner)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 fn number_in(message: &[u8], wanted: u64) -> Result<i64, Malformed> {

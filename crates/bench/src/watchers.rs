@@ -42,6 +42,8 @@ pub struct Seen {
     pub with_prev: u64,
     /// From the start of the put to the arrival of each event, in nanoseconds.
     pub latency: Histogram,
+    /// The revision of each event and when it came, where that was asked for.
+    pub arrivals: Vec<(i64, u64)>,
     /// From each progress request to the note that answers it, in nanoseconds.
     pub progress: Histogram,
     /// When the last event came ([`clock::now`]).
@@ -56,6 +58,10 @@ struct Shared {
     seen: RefCell<Seen>,
     /// Measure the time that events took: they carry it.
     timed: Cell<bool>,
+    /// Keep when each event came.
+    recorded: Cell<bool>,
+    /// Something was read, or went wrong.
+    changed: Notify,
     /// Read no more than so many events a second on each stream.
     pace: Cell<Option<f64>>,
 }
@@ -121,6 +127,7 @@ impl Streams {
             let reader = tokio::task::spawn_local(async move {
                 if let Err(error) = read(response, &shared, &its_state).await {
                     shared.seen.borrow_mut().failures.push(format!("{error:#}"));
+                    shared.changed.notify_waiters();
                 }
             });
             self.streams.push(Stream { sender, state, reader });
@@ -147,8 +154,17 @@ impl Streams {
     ///
     /// # Errors
     /// When one is refused.
-    pub async fn create(&mut self, count: usize, mut watch: impl FnMut(u64) -> wire::Watch) -> Result<()> {
-        let before = self.seen(|seen| seen.created);
+    pub async fn create(&mut self, count: usize, watch: impl FnMut(u64) -> wire::Watch) -> Result<()> {
+        let want = self.seen(|seen| seen.created) + count as u64;
+        self.request(count, watch).await?;
+        self.wait("watchers created", want, |seen| seen.created).await
+    }
+
+    /// Asks for watchers without waiting for them.
+    ///
+    /// # Errors
+    /// When a stream is broken.
+    pub async fn request(&mut self, count: usize, mut watch: impl FnMut(u64) -> wire::Watch) -> Result<()> {
         let streams = self.streams.len();
         ensure!(streams > 0, "no stream to create watchers on");
         let mut number = 0;
@@ -164,8 +180,7 @@ impl Streams {
             }
             connection::send(&mut stream.sender, bytes.freeze()).await?;
         }
-        let want = before + count as u64;
-        self.wait("watchers created", want, |seen| seen.created).await
+        Ok(())
     }
 
     /// Sends a progress request on a stream.
@@ -205,6 +220,20 @@ impl Streams {
         seen.progress.clear();
     }
 
+    /// Whether to keep when each event came; from now on.
+    pub fn record_arrivals(&self, recorded: bool) {
+        self.shared.recorded.set(recorded);
+        self.shared.seen.borrow_mut().arrivals.clear();
+    }
+
+    /// A method on the first connection.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn call(&self, method: &str) -> Result<connection::Call> {
+        self.connections.first().context("no connection")?.method(method)
+    }
+
     /// Counts events from nothing again.
     pub fn forget_events(&self) {
         self.shared.seen.borrow_mut().events = 0;
@@ -240,6 +269,28 @@ impl Streams {
     }
 }
 
+impl Streams {
+    /// Waits as [`Streams::wait`] does, but looks whenever something came instead of every millisecond: for
+    /// many sets of streams, each of which gets little.
+    ///
+    /// # Errors
+    /// As of [`Streams::wait`].
+    pub async fn wait_each(&self, what: &str, want: u64, count: impl Fn(&Seen) -> u64) -> Result<()> {
+        loop {
+            let changed = self.shared.changed.notified();
+            let now = self.seen(&count);
+            if let Some(failure) = self.seen(|seen| seen.failures.first().cloned()) {
+                bail!("{failure} (at {now} of {want} {what})");
+            }
+            if now >= want {
+                return Ok(());
+            }
+            let came = tokio::time::timeout(PATIENCE, changed).await;
+            came.with_context(|| format!("only {now} of {want} {what} came, and nothing for {PATIENCE:?}"))?;
+        }
+    }
+}
+
 /// Reads one stream to its end.
 async fn read(response: h2::client::ResponseFuture, shared: &Shared, state: &State) -> Result<()> {
     let mut body = connection::accept(response).await?;
@@ -260,10 +311,12 @@ async fn read(response: h2::client::ResponseFuture, shared: &Shared, state: &Sta
         let now = clock::now();
         let mut seen = shared.seen.borrow_mut();
         seen.bytes += bytes.len() as u64;
-        let mut reader = Reader { state, seen: &mut seen, now, timed: shared.timed.get() };
+        let (timed, recorded) = (shared.timed.get(), shared.recorded.get());
+        let mut reader = Reader { state, seen: &mut seen, now, timed, recorded };
         let before = reader.seen.events;
         frames.push(&bytes, |message| reader.response(message))?;
         events += seen.events - before;
+        shared.changed.notify_waiters();
     }
     match body.trailers().await? {
         Some(trailers) => connection::check(&trailers)?,
@@ -278,6 +331,7 @@ struct Reader<'a> {
     seen: &'a mut Seen,
     now: u64,
     timed: bool,
+    recorded: bool,
 }
 
 impl Reader<'_> {
@@ -327,6 +381,9 @@ impl Reader<'_> {
             *last = event.mod_revision;
             if self.timed {
                 self.seen.latency.record(self.now.saturating_sub(event.stamp));
+            }
+            if self.recorded {
+                self.seen.arrivals.push((event.mod_revision, self.now));
             }
         }
         Ok(())

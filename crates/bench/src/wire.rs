@@ -1,10 +1,12 @@
 //! Requests, encoded before the clock runs.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use bytes::{Bytes, BytesMut};
 use prost::Message;
 use stentor_proto::etcdserverpb::watch_request::RequestUnion;
-use stentor_proto::etcdserverpb::{PutRequest, WatchCreateRequest, WatchProgressRequest, WatchRequest};
+use stentor_proto::etcdserverpb::{
+    CompactionRequest, PutRequest, WatchCancelRequest, WatchCreateRequest, WatchProgressRequest, WatchRequest,
+};
 
 /// Bytes at the beginning of a value that hold when its put was sent ([`crate::clock`], little-endian).
 pub const STAMP: usize = 8;
@@ -38,10 +40,19 @@ impl Keys {
 
     /// Key number `index`, around and around.
     pub fn get(&self, index: u64) -> Vec<u8> {
-        let digits = self.digits;
-        let mut key = self.prefix.to_vec();
-        key.extend(format!("{:0digits$}", index % self.count).into_bytes());
+        let mut key = vec![0; self.length()];
+        self.write(index, &mut key);
         key
+    }
+
+    /// Writes key number `index` to a place of its length.
+    pub fn write(&self, index: u64, place: &mut [u8]) {
+        let mut rest = index % self.count;
+        for byte in place.iter_mut().rev().take(self.digits) {
+            *byte = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        place.iter_mut().zip(&self.prefix).for_each(|(byte, of_prefix)| *byte = *of_prefix);
     }
 
     /// All of them, as the key and range end of a request.
@@ -62,47 +73,81 @@ pub fn after_prefix(prefix: &[u8]) -> Vec<u8> {
     vec![0]
 }
 
-/// A put with holes for its key and the time.
+/// A request with holes for keys, and one for the time if it puts values.
 #[derive(Clone, Debug)]
-pub struct PutTemplate {
+pub struct Template {
     framed: Bytes,
-    key_at: usize,
-    key_length: usize,
-    value_at: usize,
+    keys: Keys,
+    holes: Vec<usize>,
+    stamps: Vec<usize>,
 }
 
-impl PutTemplate {
-    /// Puts of one of `keys`, with a value of so many bytes, at least [`STAMP`].
+/// How one of the places for keys is marked while a template is made: no key of ours has such bytes.
+const MARKS: std::ops::RangeInclusive<u8> = 0x80..=0xff;
+
+impl Template {
+    /// A request that `build` makes of so many keys, in the order of its fields. Whatever it makes, the
+    /// keys must be in it as they are, and each value begin with [`STAMP`] bytes of `s` for the time.
+    ///
+    /// # Errors
+    /// When a key is not in the request, or more than once.
+    pub fn new<M: Message>(keys: &Keys, count: usize, build: impl FnOnce(Vec<Vec<u8>>) -> M) -> Result<Template> {
+        ensure!(count <= MARKS.len(), "a template has at most {} keys", MARKS.len());
+        let marks: Vec<Vec<u8>> = MARKS.take(count).map(|mark| vec![mark; keys.length()]).collect();
+        let framed = framed(&build(marks.clone()));
+        let places = |wanted: &[u8]| -> Vec<usize> {
+            let found = framed.windows(wanted.len().max(1)).enumerate().filter(|(_, window)| *window == wanted);
+            found.map(|(at, _)| at).collect()
+        };
+        let mut holes = Vec::new();
+        for mark in &marks {
+            let &[at] = &places(mark)[..] else { bail!("a key is not in its request once") };
+            holes.push(at);
+        }
+        let stamps = places(&[b's'; STAMP]);
+        Ok(Template { keys: keys.clone(), holes, stamps, framed })
+    }
+
+    /// Puts of one key, with a value of so many bytes, at least [`STAMP`].
     ///
     /// # Errors
     /// When the value has no room for the stamp.
-    pub fn new(keys: &Keys, value_size: usize) -> Result<PutTemplate> {
-        ensure!(value_size >= STAMP, "a value must have {STAMP} bytes for the time of its put");
-        let (key, value) = (vec![b'k'; keys.length()], vec![b'v'; value_size]);
-        let message = PutRequest { key: key.into(), value: value.into(), ..Default::default() };
-        let framed = framed(&message);
-        let key_at = 5 + 1 + varint_length(keys.length());
-        let value_at = key_at + keys.length() + 1 + varint_length(value_size);
-        Ok(PutTemplate { framed, key_at, key_length: keys.length(), value_at })
+    pub fn put(keys: &Keys, value_size: usize) -> Result<Template> {
+        let value = stamped_value(value_size)?;
+        Template::new(keys, 1, |mut key| PutRequest {
+            key: key.pop().unwrap_or_default().into(),
+            value: value.into(),
+            ..Default::default()
+        })
     }
 
-    /// The request for a key, which must be of the length promised, sent at `now`.
-    pub fn fill(&self, key: &[u8], now: u64) -> Bytes {
+    /// The request for keys of these numbers, at the time `now`.
+    pub fn fill(&self, numbers: impl IntoIterator<Item = u64>, now: u64) -> Bytes {
         let mut bytes = BytesMut::from(&self.framed[..]);
-        if let Some(hole) = bytes.get_mut(self.key_at..self.key_at + self.key_length)
-            && hole.len() == key.len()
-        {
-            hole.copy_from_slice(key);
+        for (at, number) in self.holes.iter().zip(numbers) {
+            bytes.get_mut(*at..at + self.keys.length()).into_iter().for_each(|hole| self.keys.write(number, hole));
         }
-        if let Some(hole) = bytes.get_mut(self.value_at..self.value_at + STAMP) {
-            hole.copy_from_slice(&now.to_le_bytes());
+        for at in &self.stamps {
+            bytes.get_mut(*at..at + STAMP).into_iter().for_each(|hole| hole.copy_from_slice(&now.to_le_bytes()));
         }
         bytes.freeze()
     }
+
+    /// The keys.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
 }
 
-fn varint_length(value: usize) -> usize {
-    (value.max(1).ilog2() as usize) / 7 + 1
+/// A value of so many bytes, with a place for the time of its put.
+///
+/// # Errors
+/// When it has no room for that.
+pub fn stamped_value(size: usize) -> Result<Vec<u8>> {
+    ensure!(size >= STAMP, "a value must have {STAMP} bytes for the time of its put");
+    let mut value = vec![b'v'; size];
+    value.iter_mut().take(STAMP).for_each(|byte| *byte = b's');
+    Ok(value)
 }
 
 /// A message behind gRPC's prefix.
@@ -161,6 +206,16 @@ pub fn progress() -> Bytes {
     framed(&WatchRequest { request_union: Some(RequestUnion::ProgressRequest(WatchProgressRequest {})) })
 }
 
+/// A request to cancel a watcher.
+pub fn cancel(watch_id: i64) -> Bytes {
+    framed(&WatchRequest { request_union: Some(RequestUnion::CancelRequest(WatchCancelRequest { watch_id })) })
+}
+
+/// A request to compact up to a revision, answered when it is done.
+pub fn compaction(revision: i64) -> Bytes {
+    framed(&CompactionRequest { revision, physical: true })
+}
+
 fn append(bytes: &mut BytesMut, message: &impl Message) {
     bytes.extend_from_slice(&[0]);
     // No message of ours comes near 4 GiB.
@@ -176,16 +231,28 @@ mod tests {
     fn a_filled_template_is_the_put() {
         for (count, length, size) in [(1, 1, 8), (10_000, 32, 256), (5, 200, 130), (3, 5, 20_000)] {
             let keys = Keys::new("k", count, length);
-            let template = PutTemplate::new(&keys, size).unwrap();
-            let key = keys.get(count - 1);
-            let bytes = template.fill(&key, 0x0102_0304_0506_0708);
+            let bytes = Template::put(&keys, size).unwrap().fill([count - 1], 0x0102_0304_0506_0708);
             let put = PutRequest::decode(&bytes[5..]).unwrap();
-            assert_eq!(put.key, key);
+            assert_eq!(bytes.len() - 5, put.encoded_len());
+            assert_eq!(put.key, keys.get(count - 1));
             assert_eq!(put.value.len(), size);
             assert_eq!(put.value[..8], [8, 7, 6, 5, 4, 3, 2, 1]);
             assert!(put.value[8..].iter().all(|b| *b == b'v'));
         }
-        assert!(PutTemplate::new(&Keys::new("k", 1, 1), 7).is_err());
+        assert!(Template::put(&Keys::new("k", 1, 1), 7).is_err());
+    }
+
+    #[test]
+    fn a_template_whose_keys_are_not_found_is_refused() {
+        let keys = Keys::new("k", 10, 8);
+        assert!(Template::new(&keys, 1, |_| PutRequest::default()).is_err(), "none");
+        let twice = |keys: Vec<Vec<u8>>| PutRequest {
+            key: keys[0].clone().into(),
+            value: keys[0].clone().into(),
+            ..Default::default()
+        };
+        assert!(Template::new(&keys, 1, twice).is_err());
+        assert!(Template::new(&keys, 129, |_| PutRequest::default()).is_err(), "more than there are marks");
     }
 
     #[test]

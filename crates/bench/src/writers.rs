@@ -1,45 +1,17 @@
-//! Writers: on a thread and connections of their own, so that reading never delays a put.
+//! Writers: clients that put, each value with the time of its put.
 
-use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior};
+use anyhow::Result;
 
-use crate::clock;
-use crate::connection::{Call, Connection, Windows};
+pub use crate::clients::Pace;
+use crate::clients::{Clients, Done, Load, PER_CONNECTION};
 use crate::histogram::Histogram;
-use crate::scan;
-use crate::wire::{Keys, PutTemplate};
-
-/// As many writers share a connection.
-const PER_CONNECTION: usize = 16;
-
-/// How puts follow each other.
-#[derive(Clone, Copy, Debug)]
-pub enum Pace {
-    /// Each writer puts as soon as its last put is answered.
-    Closed,
-    /// So many a second in all, whatever the answers do.
-    Open(f64),
-}
-
-/// When writing ends.
-#[derive(Clone, Debug)]
-pub enum Until {
-    /// After so many puts.
-    Count(u64),
-    /// After this time.
-    Elapsed(Duration),
-    /// When this is set.
-    Told(Arc<AtomicBool>),
-}
+pub use crate::schedule::Until;
+use crate::wire::Keys;
+use crate::work::Puts;
 
 /// Something to write.
 #[derive(Clone, Debug)]
@@ -69,6 +41,8 @@ pub struct Written {
     pub first_revision: i64,
     /// The highest.
     pub last_revision: i64,
+    /// The revisions and when each was acknowledged, where that was asked for.
+    pub acknowledged: Vec<(i64, u64)>,
 }
 
 impl Written {
@@ -78,12 +52,22 @@ impl Written {
     }
 }
 
-type Order = (Job, oneshot::Sender<Result<Written>>);
+impl From<Done> for Written {
+    fn from(done: Done) -> Written {
+        Written {
+            puts: done.calls,
+            elapsed: done.elapsed,
+            latency: done.latency,
+            first_revision: done.first_revision,
+            last_revision: done.last_revision,
+            acknowledged: done.acknowledged,
+        }
+    }
+}
 
 /// Connected writers, waiting for a [`Job`].
 pub struct Writers {
-    orders: mpsc::UnboundedSender<Order>,
-    count: usize,
+    clients: Clients,
 }
 
 impl Writers {
@@ -92,26 +76,12 @@ impl Writers {
     /// # Errors
     /// When the server cannot be reached.
     pub async fn connect(address: SocketAddr, count: usize) -> Result<Writers> {
-        let count = count.max(1);
-        let (orders, incoming) = mpsc::unbounded_channel();
-        let (ready, is_ready) = oneshot::channel();
-        let run = move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            match runtime {
-                Ok(runtime) => {
-                    tokio::task::LocalSet::new().block_on(&runtime, serve(address, count, incoming, ready));
-                }
-                Err(error) => drop(ready.send(Err(error.into()))),
-            }
-        };
-        std::thread::Builder::new().name("writers".into()).spawn(run)?;
-        is_ready.await.context("the thread of the writers has ended")??;
-        Ok(Writers { orders, count })
+        Ok(Writers { clients: Clients::connect(&[address], count, PER_CONNECTION).await? })
     }
 
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.count
+        self.clients.count()
     }
 
     /// Does a job, and returns when every put is answered.
@@ -119,131 +89,29 @@ impl Writers {
     /// # Errors
     /// When a put fails.
     pub async fn run(&self, job: Job) -> Result<Written> {
-        self.start(job).await.map_err(|_| anyhow!("the thread of the writers has ended"))?
+        self.start(job)?.await
     }
 
     /// Starts a job whose end is waited for later.
-    pub fn start(&self, job: Job) -> oneshot::Receiver<Result<Written>> {
-        let (done, is_done) = oneshot::channel();
-        // A thread that has ended drops `done`, which whoever waits sees.
-        self.orders.send((job, done)).ok();
-        is_done
-    }
-}
-
-async fn serve(
-    address: SocketAddr,
-    count: usize,
-    mut orders: mpsc::UnboundedReceiver<Order>,
-    ready: oneshot::Sender<Result<()>>,
-) {
-    let calls = match connect(address, count).await {
-        Ok(calls) => calls,
-        Err(error) => return drop(ready.send(Err(error))),
-    };
-    ready.send(Ok(())).ok();
-    while let Some((job, done)) = orders.recv().await {
-        done.send(work(&calls, &job).await).ok();
-    }
-}
-
-async fn connect(address: SocketAddr, count: usize) -> Result<Vec<Call>> {
-    let mut calls = Vec::new();
-    while calls.len() < count {
-        let call = Connection::open(address, Windows::LARGE).await?.method("etcdserverpb.KV/Put")?;
-        calls.extend(std::iter::repeat_n(call, PER_CONNECTION.min(count - calls.len())));
-    }
-    Ok(calls)
-}
-
-/// What the writers of one job share.
-struct Work {
-    job: Job,
-    template: PutTemplate,
-    end: Option<Instant>,
-    started: Cell<u64>,
-    written: RefCell<Written>,
-}
-
-async fn work(calls: &[Call], job: &Job) -> Result<Written> {
-    let start = Instant::now();
-    let end = if let Until::Elapsed(time) = job.until { Some(start + time) } else { None };
-    let template = PutTemplate::new(&job.keys, job.value_size)?;
-    let work = Rc::new(Work { job: job.clone(), template, end, started: Cell::new(0), written: RefCell::default() });
-    let writers = calls.iter().take(job.writers.max(1));
-    let mut tasks = JoinSet::new();
-    match job.pace {
-        Pace::Closed => {
-            for call in writers {
-                tasks.spawn_local(Rc::clone(&work).closed(call.clone()));
-            }
-        }
-        Pace::Open(rate) => {
-            tasks.spawn_local(Rc::clone(&work).open(writers.cloned().collect(), rate));
-        }
-    }
-    while let Some(ended) = tasks.join_next().await {
-        ended??;
-    }
-    let mut written = work.written.take();
-    written.elapsed = start.elapsed();
-    Ok(written)
-}
-
-impl Work {
-    /// The number of the next put, unless the job is done.
-    fn next(&self) -> Option<u64> {
-        let number = self.started.get();
-        let done = match &self.job.until {
-            Until::Count(count) => number >= *count,
-            Until::Elapsed(_) => self.end.is_some_and(|end| Instant::now() >= end),
-            Until::Told(stop) => stop.load(Ordering::Relaxed),
-        };
-        if done {
-            return None;
-        }
-        self.started.set(number + 1);
-        Some(number)
+    ///
+    /// # Errors
+    /// When the job makes no sense.
+    pub fn start(&self, job: Job) -> Result<impl Future<Output = Result<Written>> + use<>> {
+        self.begin(job, false)
     }
 
-    async fn put(&self, call: &Call, number: u64) -> Result<()> {
-        let key = self.job.keys.get(number);
-        let start = clock::now();
-        let revision = call.call(self.template.fill(&key, start), scan::header_revision).await.context("a put")?;
-        let mut written = self.written.borrow_mut();
-        written.latency.record(clock::now() - start);
-        written.puts += 1;
-        written.last_revision = written.last_revision.max(revision);
-        if written.first_revision == 0 || revision < written.first_revision {
-            written.first_revision = revision;
-        }
-        Ok(())
+    /// The same; each put's acknowledgement is kept too.
+    ///
+    /// # Errors
+    /// When the job makes no sense.
+    pub fn start_recorded(&self, job: Job) -> Result<impl Future<Output = Result<Written>> + use<>> {
+        self.begin(job, true)
     }
 
-    async fn closed(self: Rc<Work>, call: Call) -> Result<()> {
-        while let Some(number) = self.next() {
-            self.put(&call, number).await?;
-        }
-        Ok(())
-    }
-
-    async fn open(self: Rc<Work>, calls: Vec<Call>, rate: f64) -> Result<()> {
-        let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / rate.max(0.001)));
-        // A put that was due while this thread could not run is sent late, not left out.
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-        let mut puts = JoinSet::new();
-        for call in calls.iter().cycle() {
-            ticks.tick().await;
-            let Some(number) = self.next() else { break };
-            let (work, call) = (Rc::clone(&self), call.clone());
-            puts.spawn_local(async move { work.put(&call, number).await });
-            while let Some(ended) = puts.try_join_next() {
-                ended??;
-            }
-        }
-        while let Some(ended) = puts.join_next().await {
-            ended??;
-        }
-        Ok(())
+    fn begin(&self, job: Job, record: bool) -> Result<impl Future<Output = Result<Written>> + use<>> {
+        let Job { keys, value_size, writers, pace, until } = job;
+        let work = Arc::new(Puts::in_turn(keys, value_size)?);
+        let done = self.clients.start(Load { work, clients: writers, pace, until, record });
+        Ok(async { Ok(done.await?.all_right()?.into()) })
     }
 }

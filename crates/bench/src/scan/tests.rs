@@ -1,5 +1,7 @@
 use prost::Message;
-use stentor_proto::etcdserverpb::{PutResponse, ResponseHeader, WatchResponse};
+use stentor_proto::etcdserverpb::{
+    LeaseGrantResponse, PutResponse, RangeResponse, RangeStreamResponse, ResponseHeader, WatchResponse,
+};
 use stentor_proto::mvccpb::{self, KeyValue};
 
 use super::*;
@@ -142,8 +144,18 @@ fn garbage_is_an_error_and_never_a_panic() {
 }
 
 #[test]
-fn the_revision_of_a_put() {
-    let response = PutResponse { header: header(1 << 40), prev_kv: None };
-    assert_eq!(header_revision(&response.encode_to_vec()), Ok(1 << 40));
-    assert_eq!(header_revision(&[]), Ok(0));
+fn an_answer_is_the_sum_of_its_messages() {
+    let mut answer = Answer::default();
+    let put = PutResponse { header: header(1 << 40), prev_kv: None }.encode_to_vec();
+    answer.read(&put).unwrap();
+    assert_eq!((answer.revision, answer.bytes), (1 << 40, put.len() as u64));
+    let kvs = vec![KeyValue { key: "k".into(), ..Default::default() }; 3];
+    let range = RangeResponse { header: header(7), kvs, more: true, count: 300 };
+    answer.read(&range.encode_to_vec()).unwrap();
+    answer.read_wrapped(&RangeStreamResponse { range_response: Some(range) }.encode_to_vec()).unwrap();
+    assert_eq!((answer.revision, answer.pairs, answer.third, answer.fourth), (7, 6, 1, 300));
+    let grant = LeaseGrantResponse { header: header(8), id: -5, ttl: 60, error: String::new() };
+    answer.read(&grant.encode_to_vec()).unwrap();
+    assert_eq!((answer.second, answer.third), (-5, 60));
+    assert_eq!(answer.read(&[0xff; 12]), Err(Malformed::Truncated));
 }

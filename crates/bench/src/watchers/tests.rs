@@ -28,7 +28,7 @@ fn events(id: i64, revisions: &[i64]) -> WatchResponse {
 fn seen(responses: &[WatchResponse]) -> Seen {
     let (mut seen, state) = (Seen::default(), State::default());
     state.asked.borrow_mut().push(100);
-    let mut reader = Reader { state: &state, seen: &mut seen, now: 1_000, timed: true };
+    let mut reader = Reader { state: &state, seen: &mut seen, now: 1_000, timed: true, recorded: true };
     for response in responses {
         reader.response(&response.encode_to_vec()).unwrap();
     }
@@ -40,6 +40,7 @@ fn events_in_order_are_counted_and_timed() {
     let seen = seen(&[created(0), created(1), events(0, &[5, 6]), events(1, &[6]), events(0, &[9])]);
     assert_eq!((seen.created, seen.events, seen.responses, seen.disordered), (2, 4, 3, 0));
     assert_eq!((seen.latency.len(), seen.latency.max()), (4, 600));
+    assert_eq!(seen.arrivals, [(5, 1_000), (6, 1_000), (6, 1_000), (9, 1_000)]);
     assert!(seen.failures.is_empty());
 }
 

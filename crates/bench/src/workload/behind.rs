@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::{Options, history};
 use crate::bars::{Bar, Bound};
@@ -27,7 +27,7 @@ const READER: f64 = 100_000.0;
 /// Put latency without, and with a watcher that replays 500,000 revisions, over and over: one that reads
 /// at a client's pace, and one that reads as fast as it can, which takes a CPU of its own.
 pub(super) async fn run(target: &Target, options: &Options) -> Result<Figures> {
-    let revisions = options.revisions.unwrap_or(options.pick(500, 100_000, 500_000));
+    let revisions = options.revisions.unwrap_or(options.each(500, 20_000, 100_000, 500_000));
     let old = Keys::new("history/", 1_000, 32);
     let past = Writers::connect(target.address, 32).await?;
     let written = history(&past, &old, revisions, options.value_size()).await?;
@@ -44,14 +44,14 @@ pub(super) async fn run(target: &Target, options: &Options) -> Result<Figures> {
     let [mut none, mut paced, mut fast] = [(); 3].map(|()| Histogram::default());
     let mut paced_replays = Replays { pace: Some(READER), ..Replays::default() };
     let mut fast_replays = Replays::default();
-    for round in 0..options.pick(1, 4, 8) {
+    for round in 0..options.each(1, 2, 4, 8) {
         let mut order =
             [(&mut none, None), (&mut paced, Some(&mut paced_replays)), (&mut fast, Some(&mut fast_replays))];
         // A drift of the machine shall fall on all of them.
         order.rotate_left(round % 3);
         for (latency, replays) in order {
             let stop = Arc::new(AtomicBool::new(false));
-            let writing = writers.start(Job { until: Until::Told(Arc::clone(&stop)), ..job.clone() });
+            let writing = writers.start(Job { until: Until::Told(Arc::clone(&stop)), ..job.clone() })?;
             let read = match replays {
                 Some(replays) => replays.run(target, options.phase(), &watch, revisions).await,
                 None => {
@@ -60,7 +60,7 @@ pub(super) async fn run(target: &Target, options: &Options) -> Result<Figures> {
                 }
             };
             stop.store(true, Ordering::Relaxed);
-            latency.add(&writing.await.context("the writers have ended")??.latency);
+            latency.add(&writing.await?.latency);
             read?;
         }
     }

@@ -36,7 +36,7 @@ impl Replays {
 
 /// 20 streams replay 20,000 revisions: just written, and after a restart.
 pub(super) async fn run(target: &mut Target, options: &Options) -> Result<Figures> {
-    let revisions = options.revisions.unwrap_or(options.pick(200, 20_000, 20_000));
+    let revisions = options.revisions.unwrap_or(options.each(200, 5_000, 20_000, 20_000));
     let streams = options.streams.unwrap_or(options.pick(3, 20, 20));
     let keys = Keys::new("history/", 1_000, 32);
     let writers = Writers::connect(target.address, options.writers.unwrap_or(32)).await?;
@@ -73,8 +73,8 @@ pub(super) async fn run(target: &mut Target, options: &Options) -> Result<Figure
 /// part of each length, after a restart: from memory to disk is a step, but from then on each event must
 /// cost the same.
 pub(super) async fn length(target: &mut Target, options: &Options) -> Result<Figures> {
-    let longest = options.revisions.unwrap_or(options.pick(1_000, 200_000, 1_000_000));
-    let lengths = lengths(longest, options.pick(100, 10_000, 10_000));
+    let longest = options.revisions.unwrap_or(options.each(1_000, 40_000, 200_000, 1_000_000));
+    let lengths = lengths(longest, options.each(100, 4_000, 10_000, 10_000));
     let keys = Keys::new("history/", 1_000, 32);
     let writers = Writers::connect(target.address, options.writers.unwrap_or(32)).await?;
     let mut written = Written::default();
@@ -103,7 +103,7 @@ pub(super) async fn length(target: &mut Target, options: &Options) -> Result<Fig
             each.push(push_costs(&mut figures, &format!("of {length} from disk"), costs));
         }
         let growth = each.last().unwrap_or(&0.0) / each.first().unwrap_or(&1.0);
-        figures.0.insert(0, Figure { name: GROWTH.into(), unit: Unit::Share, value: growth });
+        figures.0.insert(0, Figure::new(GROWTH, Unit::Share, growth));
     }
     figures.push("server RSS", Unit::Bytes, target.resident()? as f64);
     figures.push("events expected", Unit::Count, sums.expected as f64);

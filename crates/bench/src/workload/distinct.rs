@@ -53,7 +53,7 @@ pub(super) async fn run(target: &Target, options: &Options) -> Result<Figures> {
     };
     writers.run(job.clone()).await?;
     let [mut without, mut with, mut others] = [(); 3].map(|()| Phases::default());
-    for round in 0..options.pick(1, 5, 9) {
+    for round in 0..options.each(1, 2, 5, 9) {
         let mut order =
             [(Audience::Nobody, &mut without), (Audience::Written, &mut with), (Audience::Others, &mut others)];
         // A drift of the machine shall fall on all of them.

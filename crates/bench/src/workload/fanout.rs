@@ -62,6 +62,37 @@ pub(super) async fn streams(target: &Target, options: &Options) -> Result<Figure
     measure(target, options, &audience, &keys, &watch).await
 }
 
+/// Events per second by the number of watchers of one key, one watcher a stream, 10 connections.
+pub(super) async fn scale(target: &Target, options: &Options) -> Result<Figures> {
+    let most = options.watchers.unwrap_or(options.pick(20, 1_000, 10_000)).max(1);
+    let mut steps: Vec<usize> = [1, 10, 100, 1_000].into_iter().filter(|step| *step < most).collect();
+    steps.push(most);
+    let keys = Keys::new("fanout/", 1, 32);
+    let watch = Watch::key(keys.get(0));
+    let mut figures = Figures::default();
+    let [mut expected, mut received, mut disordered] = [0.0; 3];
+    for watchers in steps {
+        let connections = options.connections.unwrap_or(options.pick(2, 10, 10)).min(watchers);
+        let audience = Audience { watchers, streams: watchers, connections };
+        let step = measure(target, options, &audience, &keys, &watch).await?;
+        for name in ["events per second", CPU, "put p50", "event p99"] {
+            if let Some(figure) = step.0.iter().find(|figure| figure.name == name) {
+                figures.point(name, "watchers", watchers, figure.unit, figure.value);
+            }
+        }
+        let get = |name| step.get(name).unwrap_or_default();
+        figures.push(format!("generator CPUs, {watchers} watchers"), Unit::Share, get("generator CPUs"));
+        expected += get("events expected");
+        received += get("events received");
+        disordered += get("events out of order or twice");
+    }
+    figures.push("server RSS", Unit::Bytes, target.resident()? as f64);
+    figures.push("events expected", Unit::Count, expected);
+    figures.push("events received", Unit::Count, received);
+    figures.push("events out of order or twice", Unit::Count, disordered);
+    Ok(figures)
+}
+
 async fn measure(
     target: &Target,
     options: &Options,

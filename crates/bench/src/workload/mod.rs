@@ -2,113 +2,103 @@
 
 mod behind;
 mod catchup;
+mod churn;
+mod compaction;
 mod distinct;
 mod fanout;
 mod idle;
+mod latency;
+mod lease;
+mod lists;
 mod non_matching;
+mod options;
 mod prev_kv;
 mod progress;
+mod reconnect;
+mod restart;
 mod slow;
+mod unary;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::ValueEnum;
 
 use crate::bars::Bar;
+use crate::clients::{Clients, Load};
 use crate::figures::{Figures, Unit, micros_each};
 use crate::target::Target;
 use crate::wire::Keys;
+use crate::work::Fill;
 use crate::writers::{Job, Pace, Until, Writers, Written};
+
+pub use options::{Options, Size};
 
 /// The figure that most rows are about.
 const CPU: &str = "server CPU per event";
 /// What a server is given to come to rest between phases.
 const SETTLE: Duration = Duration::from_millis(100);
 
-/// How large a run is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Size {
-    /// To see that it works: nothing is learned about time.
-    Tiny,
-    /// A few seconds.
-    Small,
-    /// The sizes of the cost table.
-    Full,
-}
-
-/// What can be set of a workload; what is not has the size's own value.
-#[derive(Clone, Debug, clap::Args)]
-pub struct Options {
-    /// How large
-    #[arg(skip = Size::Small)]
-    pub size: Size,
-    /// Seconds of each measured phase
-    #[arg(long)]
-    pub seconds: Option<f64>,
-    /// How many watchers
-    #[arg(long)]
-    pub watchers: Option<usize>,
-    /// How many watch streams
-    #[arg(long)]
-    pub streams: Option<usize>,
-    /// How many connections those streams are on
-    #[arg(long)]
-    pub connections: Option<usize>,
-    /// How many writers
-    #[arg(long)]
-    pub writers: Option<usize>,
-    /// How many revisions of history
-    #[arg(long)]
-    pub revisions: Option<u64>,
-    /// Bytes of each value
-    #[arg(long)]
-    pub value_size: Option<usize>,
-}
-
-impl Options {
-    /// A size with nothing else set.
-    pub fn of(size: Size) -> Options {
-        Options {
-            size,
-            seconds: None,
-            watchers: None,
-            streams: None,
-            connections: None,
-            writers: None,
-            revisions: None,
-            value_size: None,
-        }
-    }
-
-    /// The value for this size.
-    pub fn pick<T>(&self, tiny: T, small: T, full: T) -> T {
-        match self.size {
-            Size::Tiny => tiny,
-            Size::Small => small,
-            Size::Full => full,
-        }
-    }
-
-    /// How long a measured phase takes.
-    pub fn phase(&self) -> Duration {
-        Duration::from_secs_f64(self.seconds.unwrap_or(self.pick(0.1, 2.0, 5.0)).max(0.001))
-    }
-
-    /// How long a server is warmed up.
-    pub fn warm_up(&self) -> Duration {
-        self.phase().min(Duration::from_millis(500))
-    }
-
-    /// Bytes of each value.
-    pub fn value_size(&self) -> usize {
-        self.value_size.unwrap_or(256)
-    }
-}
-
 /// Every workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Workload {
+    /// Puts of random keys by any number of clients
+    Put,
+    /// Puts by one client
+    #[value(name = "put-1")]
+    Put1,
+    /// Puts by 100 clients
+    #[value(name = "put-100")]
+    Put100,
+    /// Puts at a fixed rate: latency from when each was due
+    PutOpen,
+    /// Puts by 1 to 8,000 clients
+    PutScale,
+    /// Linearizable gets of random keys by 100 clients
+    Get,
+    /// Serializable gets of random keys by 100 clients
+    GetSerializable,
+    /// Linearizable gets at a fixed rate: latency from when each was due
+    GetOpen,
+    /// Linearizable gets by 1 to 8,000 clients
+    GetScale,
+    /// Pages of 1,000 keys from random ones on
+    Page,
+    /// Counts of all keys
+    Count,
+    /// All keys, page by page at one revision
+    Paginate,
+    /// All keys in one RangeStream (etcd 3.7 and Stentor)
+    RangeStream,
+    /// Transactions that put a key if it is as its client left it
+    TxnSwap,
+    /// Transactions of several puts
+    TxnMulti,
+    /// Deletes of keys that are there
+    Delete,
+    /// Leases granted, and their memory
+    LeaseGrant,
+    /// Leases kept alive
+    LeaseKeepAlive,
+    /// Put latency while a long history is compacted
+    PutCompaction,
+    /// Memory of idle connections with a watcher each
+    IdleConnections,
+    /// Memory of a server without keys, and with many
+    IdleServer,
+    /// kill -9, to the first linearizable read; memory and disk
+    Restart,
+    /// Events from the start of their put, and from its answer, at a fixed rate
+    WatchLatency,
+    /// Watchers created and cancelled over and over
+    WatchChurn,
+    /// Events on a connection that also lists
+    WatchLists,
+    /// All clients connect again at once
+    Reconnect,
+    /// Events by the number of watchers
+    FanoutScale,
     /// Many watchers on one key, few streams
     FanoutKey,
     /// Very many watchers on one range, many streams
@@ -139,11 +129,13 @@ pub enum Workload {
     Slow,
 }
 
-/// Everything that is known of a workload but how it runs.
-struct Row {
-    /// Whether etcd is measured beside it.
-    peer: bool,
-    bars: &'static [Bar],
+/// What a workload is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Keys, leases, memory, restarts.
+    Store,
+    /// What watches cost.
+    Watch,
 }
 
 impl Workload {
@@ -152,42 +144,101 @@ impl Workload {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    fn row(self) -> Row {
-        let (peer, bars): (bool, &'static [Bar]) = match self {
-            Workload::FanoutKey => (true, &fanout::KEY_BARS),
-            Workload::FanoutRange => (true, &fanout::RANGE_BARS),
-            Workload::FanoutStreams => (true, &fanout::STREAMS_BARS),
-            Workload::Distinct => (true, &distinct::BARS),
-            Workload::IdleKeys => (true, &idle::KEY_BARS),
-            Workload::IdleRanges => (true, &idle::RANGE_BARS),
-            Workload::IdleStreams => (true, &idle::STREAM_BARS),
-            Workload::Catchup => (true, &catchup::BARS),
-            Workload::CatchupLength => (false, &catchup::LENGTH_BARS),
-            Workload::NonMatching => (false, &non_matching::BARS),
-            Workload::PrevKv => (true, &prev_kv::BARS),
-            Workload::Progress => (true, &progress::BARS),
-            Workload::Behind => (true, &behind::BARS),
-            Workload::Slow => (true, &slow::BARS),
-        };
-        Row { peer, bars }
+    /// What it does, in a line.
+    pub fn about(self) -> String {
+        let value = self.to_possible_value();
+        value.and_then(|value| value.get_help().map(ToString::to_string)).unwrap_or_default()
+    }
+
+    /// What it is about.
+    pub fn group(self) -> Group {
+        if self < Workload::WatchLatency { Group::Store } else { Group::Watch }
     }
 
     /// Whether etcd is measured beside it.
     pub fn has_peer(self) -> bool {
-        self.row().peer
+        !matches!(self, Workload::CatchupLength | Workload::NonMatching)
     }
 
     /// What is to be reached.
     pub fn bars(self) -> &'static [Bar] {
-        self.row().bars
+        match self {
+            Workload::Put1 => &unary::PUT_1_BARS,
+            Workload::Put100 => &unary::PUT_100_BARS,
+            Workload::Get | Workload::GetSerializable => &unary::GET_BARS,
+            Workload::Page => &unary::PAGE_BARS,
+            Workload::Count => &unary::COUNT_BARS,
+            Workload::PutCompaction => &compaction::BARS,
+            Workload::IdleConnections => &idle::CONNECTION_BARS,
+            Workload::Restart => &restart::BARS,
+            Workload::FanoutKey => &fanout::KEY_BARS,
+            Workload::FanoutRange => &fanout::RANGE_BARS,
+            Workload::FanoutStreams => &fanout::STREAMS_BARS,
+            Workload::Distinct => &distinct::BARS,
+            Workload::IdleKeys => &idle::KEY_BARS,
+            Workload::IdleRanges => &idle::RANGE_BARS,
+            Workload::IdleStreams => &idle::STREAM_BARS,
+            Workload::Catchup => &catchup::BARS,
+            Workload::CatchupLength => &catchup::LENGTH_BARS,
+            Workload::NonMatching => &non_matching::BARS,
+            Workload::PrevKv => &prev_kv::BARS,
+            Workload::Progress => &progress::BARS,
+            Workload::Behind => &behind::BARS,
+            Workload::Slow => &slow::BARS,
+            _ => &[],
+        }
+    }
+
+    /// Every workload that has something to reach, in the order in which they are worth running.
+    pub fn targets() -> Vec<Workload> {
+        Workload::value_variants().iter().copied().filter(|workload| !workload.bars().is_empty()).collect()
     }
 
     /// Runs it. Must be called within a `LocalSet`.
     ///
     /// # Errors
-    /// When the server fails, or does not deliver within a minute what is due.
+    /// When the server fails, does not deliver within a minute what is due, or takes unreasonably long.
     pub async fn run(self, target: &mut Target, options: &Options) -> Result<Figures> {
+        let longest = options.longest();
+        // On the heap: it is the sum of all kinds.
+        let run = Box::pin(self.measure(target, options));
+        let mut figures =
+            tokio::time::timeout(longest, run).await.unwrap_or_else(|_| bail!("not finished after {longest:?}"))?;
+        if !target.is_accounted() {
+            figures.forget_server();
+        }
+        Ok(figures)
+    }
+
+    async fn measure(self, target: &mut Target, options: &Options) -> Result<Figures> {
         match self {
+            Workload::Put => unary::put(target, options, options.pick(3, 64, 64)).await,
+            Workload::Put1 => unary::put(target, options, 1).await,
+            Workload::Put100 => unary::put(target, options, 100).await,
+            Workload::PutOpen => unary::put_open(target, options).await,
+            Workload::PutScale => unary::put_scale(target, options).await,
+            Workload::Get => unary::get(target, options, false).await,
+            Workload::GetSerializable => unary::get(target, options, true).await,
+            Workload::GetOpen => unary::get_open(target, options).await,
+            Workload::GetScale => unary::get_scale(target, options).await,
+            Workload::Page => unary::page(target, options).await,
+            Workload::Count => unary::count(target, options).await,
+            Workload::Paginate => unary::paginate(target, options).await,
+            Workload::RangeStream => unary::range_stream(target, options).await,
+            Workload::TxnSwap => unary::compare_and_swap(target, options).await,
+            Workload::TxnMulti => unary::multi(target, options).await,
+            Workload::Delete => unary::delete(target, options).await,
+            Workload::LeaseGrant => lease::grant(target, options).await,
+            Workload::LeaseKeepAlive => lease::keep_alive(target, options).await,
+            Workload::PutCompaction => compaction::run(target, options).await,
+            Workload::IdleConnections => idle::connections(target, options).await,
+            Workload::IdleServer => idle::server(target, options).await,
+            Workload::Restart => restart::run(target, options).await,
+            Workload::WatchLatency => latency::run(target, options).await,
+            Workload::WatchChurn => churn::run(target, options).await,
+            Workload::WatchLists => lists::run(target, options).await,
+            Workload::Reconnect => reconnect::run(target, options).await,
+            Workload::FanoutScale => fanout::scale(target, options).await,
             Workload::FanoutKey => fanout::key(target, options).await,
             Workload::FanoutRange => fanout::range(target, options).await,
             Workload::FanoutStreams => fanout::streams(target, options).await,
@@ -204,6 +255,16 @@ impl Workload {
             Workload::Slow => slow::run(target, options).await,
         }
     }
+}
+
+/// Puts every key once.
+async fn fill(target: &Target, keys: &Keys, value_size: usize) -> Result<()> {
+    let clients = Clients::connect(&[target.address], 8, 1).await?;
+    let work = Fill::new(keys, value_size)?;
+    let until = Until::Count(work.transactions());
+    let load = Load { work: Arc::new(work), clients: clients.count(), pace: Pace::Closed, until, record: false };
+    clients.run(load).await?.all_right()?;
+    Ok(())
 }
 
 /// Writes so many revisions, as fast as all writers can.

@@ -42,7 +42,7 @@ struct Cost {
 
 /// CPU per put with each count of watchers, first of keys and then of ranges.
 pub(super) async fn run(target: &Target, options: &Options) -> Result<Figures> {
-    let most = options.watchers.unwrap_or(options.pick(1_000, 100_000, 1_000_000));
+    let most = options.watchers.unwrap_or(options.each(1_000, 20_000, 100_000, 1_000_000));
     let counts: Vec<usize> = [most / 100, most / 10, most].into_iter().filter(|n| *n > 0).collect();
     let writers = Writers::connect(target.address, options.writers.unwrap_or(16)).await?;
     let mut job = Job {
@@ -50,15 +50,15 @@ pub(super) async fn run(target: &Target, options: &Options) -> Result<Figures> {
         value_size: options.value_size(),
         writers: writers.count(),
         pace: Pace::Closed,
-        until: Until::Count(options.pick(200, 20_000, 40_000)),
+        until: Until::Count(options.each(200, 5_000, 20_000, 40_000)),
     };
     writers.run(job.clone()).await?;
-    job.until = Until::Count(options.pick(100, 5_000, 10_000));
+    job.until = Until::Count(options.each(100, 2_000, 5_000, 10_000));
     let (mut ratios, mut figures) = (Figures::default(), Figures::default());
     let mut received = 0;
     for Kind { name, ratio, watch } in KINDS {
         let mut costs: Vec<Vec<Cost>> = vec![Vec::new(); counts.len() + 1];
-        for round in 0..options.pick(1, 9, 9) {
+        for round in 0..options.each(1, 3, 9, 9) {
             let mut crowd = Crowd { layers: Vec::new(), keys: Keys::new("other/", most as u64, 32), watch };
             // Up in one round, down in the next, so that neither the growing history nor the machine's
             // moods look like an effect of the count.

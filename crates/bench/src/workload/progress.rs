@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::Options;
@@ -43,10 +43,10 @@ pub(super) async fn run(target: &Target, options: &Options) -> Result<Figures> {
     };
     streams.time_events(true);
     let meter = target.meter()?;
-    let writing = writers.start(job);
+    let writing = writers.start(job)?;
     let asked = ask(&mut streams, clients, options.phase() * 2).await;
     stop.store(true, Ordering::Relaxed);
-    let written = writing.await.context("the writers have ended")??;
+    let written = writing.await?;
     let asked = asked?;
     let expected = written.puts / KEYS * clients as u64 + (written.puts % KEYS).min(clients as u64);
     streams.wait("events", expected, |seen| seen.events).await?;

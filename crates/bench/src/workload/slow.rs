@@ -19,7 +19,7 @@ pub(super) const BARS: [Bar; 1] = [Bar::new(HELD, Bound::AtMost(131_072.0))];
 /// Writes alone, and the same again with streams that do not read, each on a connection of its own with
 /// the windows that HTTP/2 begins with. In the end these read on, and must get everything.
 pub(super) async fn run(target: &Target, options: &Options) -> Result<Figures> {
-    let slow_count = options.streams.unwrap_or(options.pick(3, 400, 400));
+    let slow_count = options.streams.unwrap_or(options.each(3, 100, 400, 400));
     let healthy_count = options.pick(2, 10, 10);
     let keys = Keys::new("slow/", 1_000, 32);
     let writers = Writers::connect(target.address, options.writers.unwrap_or(8)).await?;
@@ -28,7 +28,7 @@ pub(super) async fn run(target: &Target, options: &Options) -> Result<Figures> {
         value_size: options.value_size.unwrap_or(1_024),
         writers: writers.count(),
         pace: Pace::Closed,
-        until: Until::Count(options.revisions.unwrap_or(options.pick(1_000, 20_000, 100_000))),
+        until: Until::Count(options.revisions.unwrap_or(options.each(1_000, 4_000, 20_000, 100_000))),
     };
     let mut healthy = Streams::connect(target.address, healthy_count, Windows::LARGE).await?;
     healthy.open(healthy_count).await?;
@@ -68,14 +68,8 @@ pub(super) async fn run(target: &Target, options: &Options) -> Result<Figures> {
         figures.latency(if phase == 0 { "put alone" } else { "put beside slow" }, &written.latency);
     }
     let [alone, beside] = grown;
-    figures.0.insert(
-        0,
-        crate::figures::Figure {
-            name: HELD.into(),
-            unit: Unit::Bytes,
-            value: ((beside - alone) / slow_count as f64).max(0.0),
-        },
-    );
+    let held = ((beside - alone) / slow_count as f64).max(0.0);
+    figures.0.insert(0, crate::figures::Figure::new(HELD, Unit::Bytes, held));
     figures.push("server CPU per put alone", Unit::Micros, cpu[0]);
     figures.push("server CPU per put beside slow", Unit::Micros, cpu[1]);
     figures.push("server RSS", Unit::Bytes, target.resident()? as f64);
