@@ -14,7 +14,8 @@ use crate::environment::Environment;
 use crate::logging;
 use crate::member::{Member, MemberError};
 use crate::metrics::Metrics;
-use crate::net::{App, Server, TcpAcceptor};
+use crate::net::{App, Server, SocketAcceptor};
+use crate::tls::{Acceptor, MaybeTls, TlsError, TlsListener};
 use crate::version;
 
 /// What runs is waited for so long after the stop, then cut.
@@ -30,6 +31,8 @@ enum RunError {
     DataDir(#[from] DataDirError),
     #[error(transparent)]
     Member(#[from] MemberError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// Serves until SIGTERM or SIGINT. Status 0 after an orderly stop, 1 if it could not start.
@@ -84,13 +87,14 @@ async fn serve(config: &Config) -> Result<(), RunError> {
     let metrics_only = bind(&config.listen_metrics_urls)?;
 
     let storage = data_dir::open(&config.data_dir, &config.wal_dir, config.initial_cluster_state)?;
+    let tls = client_tls(config)?;
     let stop = CancellationToken::new();
     let member = Member::start(storage, config, Environment::system(), metrics.clone(), &stop)?;
     let server = Server::new(config, metrics, stop.clone());
     let client_app = if client_http.is_empty() { member.app() } else { member.grpc_app() };
-    attach(&server, client, &client_app);
-    attach(&server, client_http, &member.http_app());
-    attach(&server, metrics_only, &member.http_app());
+    attach(&server, client, &client_app, tls.as_ref())?;
+    attach(&server, client_http, &member.http_app(), tls.as_ref())?;
+    attach(&server, metrics_only, &member.http_app(), tls.as_ref())?;
     member.set_serving(true).await;
     info!(
         revision = member.node.store.view().revision().get(),
@@ -112,12 +116,28 @@ async fn serve(config: &Config) -> Result<(), RunError> {
     Ok(())
 }
 
-fn bind(urls: &[Url]) -> std::io::Result<Vec<TcpAcceptor>> {
-    urls.iter().map(TcpAcceptor::bind).collect()
+/// A socket that is listened on, and whether its connections are encrypted.
+type Bound = (SocketAcceptor, bool);
+
+fn bind(urls: &[Url]) -> std::io::Result<Vec<Bound>> {
+    urls.iter().map(|url| Ok((SocketAcceptor::bind(url)?, url.is_secure()))).collect()
 }
 
-fn attach(server: &Server, listeners: Vec<TcpAcceptor>, app: &App) {
-    for listener in listeners {
+/// Reads the certificates for clients, if any URL needs them.
+fn client_tls(config: &Config) -> Result<Option<Acceptor>, TlsError> {
+    let urls = [&config.listen_client_urls, &config.listen_client_http_urls, &config.listen_metrics_urls];
+    let needed = urls.into_iter().flatten().any(Url::is_secure);
+    config.client_tls.as_ref().filter(|_| needed).map(Acceptor::load).transpose()
+}
+
+fn attach(server: &Server, sockets: Vec<Bound>, app: &App, tls: Option<&Acceptor>) -> Result<(), TlsError> {
+    for (socket, is_secure) in sockets {
+        let listener = match tls {
+            _ if !is_secure => MaybeTls::Plain(socket),
+            Some(tls) => MaybeTls::Tls(TlsListener::new(socket, tls.clone())),
+            None => return Err(TlsError::Settings("there is no certificate".into())),
+        };
         server.serve(listener, app.clone());
     }
+    Ok(())
 }

@@ -12,4 +12,6 @@ mod leases;
 mod processes;
 mod quota;
 mod replication;
+#[cfg(feature = "tls")]
+mod tls;
 mod watch;

@@ -9,7 +9,7 @@ use super::url::Url;
 use super::values::{Values, list, parse_bool};
 use super::{
     AutoCompaction, Config, InitialClusterState, Keepalive, LogConfig, LogFormat, LogLevel, LogOutput, MetricsLevel,
-    Quota, duration,
+    Quota, duration, tls,
 };
 
 /// etcd's default quota, and what 0 means.
@@ -32,19 +32,23 @@ pub(crate) fn build(values: &Values, warnings: &mut Vec<String>) -> Result<Confi
         given => PathBuf::from(given),
     };
     let election_timeout = election_timeout(values)?;
-    insecure("listen-peer-urls", values.urls("listen-peer-urls")?)?;
-    let peers = insecure("initial-advertise-peer-urls", values.urls("initial-advertise-peer-urls")?)?;
+    values.peer_urls("listen-peer-urls")?;
+    let peers = values.peer_urls("initial-advertise-peer-urls")?;
     let initial_advertise_peer_urls = initial_cluster(values, &name, peers)?;
     let wal_dir = match values.text("wal-dir") {
         "" => data_dir.join("log"),
         given => PathBuf::from(given),
     };
+    let listen_client_urls = listen_client_urls(values)?;
+    let (client_tls, peer_tls) = tls::both(values, &data_dir, warnings)?;
     Ok(Config {
         data_dir,
         wal_dir,
-        listen_client_urls: listen_client_urls(values)?,
-        listen_client_http_urls: listen(values, "listen-client-http-urls")?,
-        listen_metrics_urls: listen(values, "listen-metrics-urls")?,
+        listen_client_urls,
+        listen_client_http_urls: values.listen_urls("listen-client-http-urls")?,
+        listen_metrics_urls: values.listen_urls("listen-metrics-urls")?,
+        client_tls,
+        peer_tls,
         advertise_client_urls: values.urls("advertise-client-urls")?,
         initial_advertise_peer_urls,
         initial_cluster_state: choice(
@@ -146,7 +150,7 @@ fn listen_client_urls(values: &Values) -> Result<Vec<Url>, ConfigError> {
             "--advertise-client-urls is required when --listen-client-urls is set explicitly".into(),
         ));
     }
-    let urls = listen(values, "listen-client-urls")?;
+    let urls = values.listen_urls("listen-client-urls")?;
     if urls.is_empty() {
         return Err(ConfigError::Usage("--listen-client-urls is empty: give http://HOST:PORT".into()));
     }
@@ -154,17 +158,6 @@ fn listen_client_urls(values: &Values) -> Result<Vec<Url>, ConfigError> {
         return Err(ConfigError::Usage("--advertise-client-urls is empty: give http://HOST:PORT".into()));
     }
     Ok(urls)
-}
-
-fn listen(values: &Values, name: &str) -> Result<Vec<Url>, ConfigError> {
-    insecure(name, values.listen_urls(name)?)
-}
-
-fn insecure(name: &str, urls: Vec<Url>) -> Result<Vec<Url>, ConfigError> {
-    match urls.iter().find(|url| url.is_secure()) {
-        Some(url) => Err(ConfigError::Refused(format!("--{name}: {url} asks for TLS, which is not supported yet"))),
-        None => Ok(urls),
-    }
 }
 
 /// Checks `--initial-cluster` and returns this member's peer URLs.
@@ -175,7 +168,7 @@ fn initial_cluster(values: &Values, name: &str, peers: Vec<Url>) -> Result<Vec<U
         let Some((member, url)) = item.split_once('=') else {
             return Err(ConfigError::Usage(format!("--initial-cluster: {item:?} is not NAME=URL")));
         };
-        let url = Url::parse(url).map_err(|why| ConfigError::Usage(format!("--initial-cluster: {url} {why}")))?;
+        let url = Url::parse_peer(url).map_err(|why| ConfigError::Usage(format!("--initial-cluster: {url} {why}")))?;
         if member != name {
             return Err(if list(text).any(|item| item.split_once('=').is_some_and(|(other, _)| other == name)) {
                 ConfigError::Refused(format!(
@@ -188,7 +181,7 @@ fn initial_cluster(values: &Values, name: &str, peers: Vec<Url>) -> Result<Vec<U
         own.push(url);
     }
     if own.is_empty() || !values.is_given("initial-advertise-peer-urls") {
-        return insecure("initial-cluster", if own.is_empty() { peers } else { own });
+        return Ok(if own.is_empty() { peers } else { own });
     }
     let sorted = |urls: &[Url]| {
         let mut texts: Vec<_> = urls.iter().map(|url| url.as_str().to_owned()).collect();

@@ -7,6 +7,8 @@ mod io;
 mod listener;
 mod pings;
 mod service;
+#[cfg(feature = "binary")]
+mod socket;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -19,6 +21,8 @@ use tokio_util::task::TaskTracker;
 
 pub use listener::{Listener, TcpAcceptor};
 pub use service::{App, PeerAddr};
+#[cfg(feature = "binary")]
+pub use socket::{SocketAcceptor, UnixAcceptor};
 
 use crate::config::Config;
 use crate::metrics::Metrics;
