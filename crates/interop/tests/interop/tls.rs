@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
-use stentor_interop::peers::{CTL, ETCDCTLS, SERVER, required};
+use stentor_interop::peers::{ETCDCTLS, SERVER, required};
 use stentor_interop::process::Server;
 
 use crate::tool::Tool;
@@ -59,7 +59,7 @@ fn certificates_of_both_sides() -> Result<()> {
     let file = |flag: &str, name: &str| format!("--{flag}={}", directory.join(name).display());
     let server_flags =
         [file("cert-file", "server.crt"), file("key-file", "server.key"), file("trusted-ca-file", "ours.crt")];
-    for variable in ETCDCTLS.iter().chain([&CTL]) {
+    for variable in ETCDCTLS {
         let test = format!("certificates of both sides with {variable}");
         let (Some(server), Some(binary)) = (required(SERVER, &test), required(variable, &test)) else { continue };
         let [certificate, key, trusted] = &server_flags;
