@@ -31,6 +31,7 @@ const READY: &str = "ready to serve client requests";
 pub struct Server {
     binary: PathBuf,
     directory: TempDir,
+    scheme: &'static str,
     client_port: u16,
     peer_port: u16,
     flags: Vec<String>,
@@ -49,11 +50,23 @@ impl Server {
     /// When it cannot be started or does not say that it is ready in time; the error holds the
     /// end of its log.
     pub fn start(binary: &Path, flags: &[&str]) -> Result<Server> {
+        Self::start_by(binary, "http", flags)
+    }
+
+    /// Starts it to serve clients by `https`; the flags name its certificate.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_https(binary: &Path, flags: &[&str]) -> Result<Server> {
+        Self::start_by(binary, "https", flags)
+    }
+
+    fn start_by(binary: &Path, scheme: &'static str, flags: &[&str]) -> Result<Server> {
         let directory = tempfile::tempdir().context("cannot make a data directory")?;
         let (client_port, peer_port) = (free_port()?, free_port()?);
         let flags = flags.iter().map(ToString::to_string).collect();
         let binary = binary.to_path_buf();
-        let mut server = Server { binary, directory, client_port, peer_port, flags, running: None };
+        let mut server = Server { binary, directory, scheme, client_port, peer_port, flags, running: None };
         for _ in 1..PORT_ATTEMPTS {
             match server.restart() {
                 Err(error) if error.to_string().to_lowercase().contains("address already in use") => {
@@ -66,9 +79,9 @@ impl Server {
         Ok(server)
     }
 
-    /// Where clients reach it: `http://127.0.0.1:PORT`.
+    /// Where clients reach it: `http://127.0.0.1:PORT`, or `https`.
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.client_port)
+        format!("{}://127.0.0.1:{}", self.scheme, self.client_port)
     }
 
     /// Where its data lies.

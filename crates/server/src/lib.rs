@@ -20,6 +20,8 @@ pub mod metrics;
 pub mod net;
 pub mod rpc;
 mod services;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod watchers;
 
 // A write's way, from the service to the store and back; and what else the core does.

@@ -15,7 +15,9 @@ use crate::environment::Environment;
 use crate::logging;
 use crate::member::{Member, MemberError};
 use crate::metrics::Metrics;
-use crate::net::{App, Server, TcpAcceptor};
+use crate::net::{App, Server, SocketAcceptor};
+use crate::peers::Dialer;
+use crate::tls::{Acceptor, MaybeTls, PeerConnector, TlsError, TlsListener};
 use crate::version;
 
 /// What runs is waited for so long after the stop, then cut.
@@ -36,6 +38,8 @@ enum RunError {
     Join(#[from] JoinError),
     #[error(transparent)]
     Member(#[from] MemberError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// Serves until SIGTERM or SIGINT. Status 0 after an orderly stop, 1 if it could not start.
@@ -91,7 +95,8 @@ async fn serve(config: &Config) -> Result<(), RunError> {
 
     let peers = bind_peers(config)?;
 
-    let environment = Environment::system();
+    let (tls, peer_tls) = (client_tls(config)?, peer_tls(config)?);
+    let environment = Environment { dialer: dialer(config)?, ..Environment::system() };
     let joins =
         config.initial_cluster_state == InitialClusterState::Existing && !data_dir::holds_data(&config.data_dir);
     // A fresh cluster beside the one that was meant would take its clients' writes.
@@ -101,8 +106,8 @@ async fn serve(config: &Config) -> Result<(), RunError> {
     let member = Member::start_joined(storage, config, environment, metrics.clone(), joined.as_ref(), &stop)?;
     let server = Server::new(config, metrics.clone(), stop.clone());
     let peer_server = Server::new(&of_peers(config), metrics, stop.clone());
-    attach(&peer_server, peers, &member.peer_app());
-    attach(&server, metrics_only, &member.http_app());
+    attach(&peer_server, peers, &member.peer_app(), peer_tls.as_ref())?;
+    attach(&server, metrics_only, &member.http_app(), tls.as_ref())?;
     tokio::select! {
         () = member.node.has_leader() => {}
         () = member.node.removed() => return Ok(()),
@@ -110,8 +115,8 @@ async fn serve(config: &Config) -> Result<(), RunError> {
         _ = interrupt.recv() => return Ok(()),
     }
     let client_app = if client_http.is_empty() { member.app() } else { member.grpc_app() };
-    attach(&server, client, &client_app);
-    attach(&server, client_http, &member.http_app());
+    attach(&server, client, &client_app, tls.as_ref())?;
+    attach(&server, client_http, &member.http_app(), tls.as_ref())?;
     member.set_serving(true).await;
     info!(
         revision = member.node.store.view().revision().get(),
@@ -138,7 +143,7 @@ async fn serve(config: &Config) -> Result<(), RunError> {
 
 /// The sockets for other members. One that is alone and was not told where to listen does without them if the
 /// default's are taken: nobody talks to it there.
-fn bind_peers(config: &Config) -> std::io::Result<Vec<TcpAcceptor>> {
+fn bind_peers(config: &Config) -> std::io::Result<Vec<Bound>> {
     match bind(&config.listen_peer_urls) {
         Err(error) if !config.listens_for_peers && config.initial_cluster.len() == 1 => {
             info!(%error, "other members can't be served: give --listen-peer-urls before you add one");
@@ -154,12 +159,45 @@ fn of_peers(config: &Config) -> Config {
     Config { keepalive, max_concurrent_streams: u32::MAX, ..config.clone() }
 }
 
-fn bind(urls: &[Url]) -> std::io::Result<Vec<TcpAcceptor>> {
-    urls.iter().map(TcpAcceptor::bind).collect()
+/// A socket that is listened on, and whether its connections are encrypted.
+type Bound = (SocketAcceptor, bool);
+
+fn bind(urls: &[Url]) -> std::io::Result<Vec<Bound>> {
+    urls.iter().map(|url| Ok((SocketAcceptor::bind(url)?, url.is_secure()))).collect()
 }
 
-fn attach(server: &Server, listeners: Vec<TcpAcceptor>, app: &App) {
-    for listener in listeners {
+/// Reads the certificates for clients, if any URL needs them.
+fn client_tls(config: &Config) -> Result<Option<Acceptor>, TlsError> {
+    let urls = [&config.listen_client_urls, &config.listen_client_http_urls, &config.listen_metrics_urls];
+    let needed = urls.into_iter().flatten().any(Url::is_secure);
+    config.client_tls.as_ref().filter(|_| needed).map(Acceptor::load).transpose()
+}
+
+/// Reads the certificates for other members, if they are served encrypted.
+fn peer_tls(config: &Config) -> Result<Option<Acceptor>, TlsError> {
+    let needed = config.listen_peer_urls.iter().any(Url::is_secure);
+    config.peer_tls.as_ref().filter(|_| needed).map(Acceptor::load).transpose()
+}
+
+/// Connects to other members, encrypted if their URLs say so. Members may change theirs, so this depends on the
+/// settings alone.
+fn dialer(config: &Config) -> Result<Dialer, TlsError> {
+    let urls = config.initial_cluster.values().flatten().chain(&config.listen_peer_urls);
+    let is_secure = urls.into_iter().any(Url::is_secure);
+    Ok(match config.peer_tls.as_ref().filter(|_| is_secure) {
+        Some(tls) => Dialer::with_tls(PeerConnector::load(tls)?),
+        None => Dialer::system(),
+    })
+}
+
+fn attach(server: &Server, sockets: Vec<Bound>, app: &App, tls: Option<&Acceptor>) -> Result<(), TlsError> {
+    for (socket, is_secure) in sockets {
+        let listener = match tls {
+            _ if !is_secure => MaybeTls::Plain(socket),
+            Some(tls) => MaybeTls::Tls(TlsListener::new(socket, tls.clone())),
+            None => return Err(TlsError::Settings("there is no certificate".into())),
+        };
         server.serve(listener, app.clone());
     }
+    Ok(())
 }

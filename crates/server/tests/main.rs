@@ -13,4 +13,6 @@ mod leases;
 mod processes;
 mod quota;
 mod replication;
+#[cfg(feature = "tls")]
+mod tls;
 mod watch;

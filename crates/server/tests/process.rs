@@ -10,8 +10,12 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+#[path = "tls/authority.rs"]
+mod authority;
 #[path = "harness/ports.rs"]
 mod ports;
+#[path = "tls/process.rs"]
+mod tls;
 
 use ports::free_port;
 
@@ -246,7 +250,7 @@ fn what_is_printed_and_the_exit_status() {
     for (args, code) in [
         (&["--nosuch=1"][..], 2),
         (&["--max-txn-ops", "many"], 2),
-        (&["--cert-file=a", "--key-file=b"], 1),
+        (&["--cert-file=a"], 1),
         (&["--initial-cluster=default=http://127.0.0.1:1,b=http://127.0.0.1:2"], 1),
     ] {
         let refused = output(args);

@@ -9,6 +9,7 @@ mod etcd_client;
 mod etcdctl;
 mod session;
 mod snapshot;
+mod tls;
 mod tool;
 mod watch;
 

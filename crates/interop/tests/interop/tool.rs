@@ -17,6 +17,7 @@ const TIMEOUT: &str = "60s";
 pub(crate) struct Tool {
     binary: PathBuf,
     endpoint: String,
+    flags: Vec<String>,
 }
 
 /// What a command left behind.
@@ -32,12 +33,17 @@ impl Tool {
         // As the tools' own default has it. With a scheme etcdctl 3.4 sends the whole URL as :authority
         // in calls to one endpoint, which HTTP/2 servers that look at it refuse (docs/differences.md).
         let endpoint = endpoint.trim_start_matches("http://").to_owned();
-        Tool { binary: binary.to_path_buf(), endpoint }
+        Tool { binary: binary.to_path_buf(), endpoint, flags: Vec::new() }
+    }
+
+    /// With these flags in front of each command.
+    pub(crate) fn with_flags(self, flags: &[String]) -> Tool {
+        Tool { flags: flags.to_vec(), ..self }
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.binary);
-        command.arg("--endpoints").arg(&self.endpoint).args(arguments);
+        command.arg("--endpoints").arg(&self.endpoint).args(&self.flags).args(arguments);
         command.env("ETCDCTL_API", "3").stdout(Stdio::piped()).stderr(Stdio::piped());
         command.env("ETCDCTL_COMMAND_TIMEOUT", TIMEOUT).env("ETCDCTL_DIAL_TIMEOUT", TIMEOUT);
         command

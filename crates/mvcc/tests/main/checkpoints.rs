@@ -178,7 +178,7 @@ fn it_is_asked_for_after_many_changes() {
     assert!(!store.wants_index_checkpoint());
     let entry = |n: u32| {
         let put = PutRequest { key: (n % 1000).to_be_bytes().to_vec().into(), ..Default::default() };
-        stentor_proto::storagepb::LogEntry { time_unix_ms: 0, op: Some(Op::Put(put)), ..LogEntry::default() }
+        stentor_proto::storagepb::LogEntry { op: Some(Op::Put(put)), ..Default::default() }
     };
     let group: Vec<_> = (0..10_000).map(entry).collect();
     for index in 1..=10 {

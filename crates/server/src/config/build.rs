@@ -10,7 +10,7 @@ use super::url::Url;
 use super::values::{Values, list, parse_bool};
 use super::{
     AutoCompaction, Config, InitialClusterState, Keepalive, LogConfig, LogFormat, LogLevel, LogOutput, MetricsLevel,
-    Quota, duration,
+    Quota, duration, tls,
 };
 
 /// etcd's default quota, and what 0 means.
@@ -34,18 +34,25 @@ pub(crate) fn build(values: &Values, warnings: &mut Vec<String>) -> Result<Confi
     };
     let election_timeout = election_timeout(values)?;
     let initial_cluster = initial_cluster(values, &name)?;
+    // No unix sockets: other machines could not come in.
+    values.peer_urls("listen-peer-urls")?;
+    let listen_peer_urls = values.listen_urls("listen-peer-urls")?;
     let wal_dir = match values.text("wal-dir") {
         "" => data_dir.join("log"),
         given => PathBuf::from(given),
     };
+    let listen_client_urls = listen_client_urls(values)?;
+    let (client_tls, peer_tls) = tls::both(values, &data_dir, warnings)?;
     Ok(Config {
         data_dir,
         wal_dir,
-        listen_client_urls: listen_client_urls(values)?,
-        listen_client_http_urls: listen(values, "listen-client-http-urls")?,
-        listen_metrics_urls: listen(values, "listen-metrics-urls")?,
+        listen_client_urls,
+        listen_client_http_urls: values.listen_urls("listen-client-http-urls")?,
+        listen_metrics_urls: values.listen_urls("listen-metrics-urls")?,
+        client_tls,
+        peer_tls,
         advertise_client_urls: values.urls("advertise-client-urls")?,
-        listen_peer_urls: listen(values, "listen-peer-urls")?,
+        listen_peer_urls,
         listens_for_peers: values.is_given("listen-peer-urls"),
         initial_advertise_peer_urls: initial_cluster.get(&name).cloned().unwrap_or_default(),
         initial_cluster,
@@ -152,7 +159,7 @@ fn listen_client_urls(values: &Values) -> Result<Vec<Url>, ConfigError> {
             "--advertise-client-urls is required when --listen-client-urls is set explicitly".into(),
         ));
     }
-    let urls = listen(values, "listen-client-urls")?;
+    let urls = values.listen_urls("listen-client-urls")?;
     if urls.is_empty() {
         return Err(ConfigError::Usage("--listen-client-urls is empty: give http://HOST:PORT".into()));
     }
@@ -162,17 +169,6 @@ fn listen_client_urls(values: &Values) -> Result<Vec<Url>, ConfigError> {
     Ok(urls)
 }
 
-fn listen(values: &Values, name: &str) -> Result<Vec<Url>, ConfigError> {
-    insecure(name, values.listen_urls(name)?)
-}
-
-fn insecure(name: &str, urls: Vec<Url>) -> Result<Vec<Url>, ConfigError> {
-    match urls.iter().find(|url| url.is_secure()) {
-        Some(url) => Err(ConfigError::Refused(format!("--{name}: {url} asks for TLS, which is not supported yet"))),
-        None => Ok(urls),
-    }
-}
-
 /// The members of `--initial-cluster` by name. Without it, this one alone.
 fn initial_cluster(values: &Values, name: &str) -> Result<BTreeMap<String, Vec<Url>>, ConfigError> {
     let mut members: BTreeMap<String, Vec<Url>> = BTreeMap::new();
@@ -180,10 +176,10 @@ fn initial_cluster(values: &Values, name: &str) -> Result<BTreeMap<String, Vec<U
         let Some((member, url)) = item.split_once('=') else {
             return Err(ConfigError::Usage(format!("--initial-cluster: {item:?} is not NAME=URL")));
         };
-        let url = Url::parse(url).map_err(|why| ConfigError::Usage(format!("--initial-cluster: {url} {why}")))?;
+        let url = Url::parse_peer(url).map_err(|why| ConfigError::Usage(format!("--initial-cluster: {url} {why}")))?;
         members.entry(member.to_owned()).or_default().push(url);
     }
-    let peers = insecure("initial-advertise-peer-urls", values.urls("initial-advertise-peer-urls")?)?;
+    let peers = values.peer_urls("initial-advertise-peer-urls")?;
     if members.is_empty() {
         return Ok([(name.to_owned(), peers)].into());
     }
@@ -201,9 +197,6 @@ fn initial_cluster(values: &Values, name: &str) -> Result<BTreeMap<String, Vec<U
             sorted(own).join(","),
             sorted(&peers).join(",")
         )));
-    }
-    for urls in members.values() {
-        insecure("initial-cluster", urls.clone())?;
     }
     let mut all: Vec<_> = members.values().flatten().map(Url::as_str).collect();
     all.sort_unstable();

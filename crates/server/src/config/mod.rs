@@ -10,8 +10,10 @@ mod error;
 mod file;
 mod flags;
 mod help;
+mod suites;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod url;
 mod values;
 
@@ -21,6 +23,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use error::ConfigError;
+pub use suites::{CipherSuite, Protocols};
+pub use tls::{Allowed, FilePair, OwnCertificate, TlsConfig};
 pub use url::Url;
 
 use args::Asked;
@@ -57,6 +61,10 @@ pub struct Config {
     pub listen_client_http_urls: Vec<Url>,
     /// Where metrics and health are served alone.
     pub listen_metrics_urls: Vec<Url>,
+    /// How connections of clients are encrypted; always there if a URL to listen on asks for it.
+    pub client_tls: Option<TlsConfig>,
+    /// How connections between members are encrypted; always there if a URL of this member asks for it.
+    pub peer_tls: Option<TlsConfig>,
     /// What MemberList tells of this member's client URLs, literally.
     pub advertise_client_urls: Vec<Url>,
     /// Where other members are served.

@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use super::*;
 
-fn run(args: &[&str], env: &[(&str, &str)]) -> Result<(Config, Vec<String>), ConfigError> {
+pub(super) fn run(args: &[&str], env: &[(&str, &str)]) -> Result<(Config, Vec<String>), ConfigError> {
     let args = args.iter().map(OsString::from);
     let env = env.iter().map(|(name, value)| (name.into(), value.into()));
     match load(args, env)? {
@@ -13,11 +13,11 @@ fn run(args: &[&str], env: &[(&str, &str)]) -> Result<(Config, Vec<String>), Con
     }
 }
 
-fn ok(args: &[&str]) -> Config {
+pub(super) fn ok(args: &[&str]) -> Config {
     run(args, &[]).unwrap().0
 }
 
-fn error(args: &[&str]) -> ConfigError {
+pub(super) fn error(args: &[&str]) -> ConfigError {
     let error = run(args, &[]).unwrap_err();
     assert!(!error.to_string().contains('\n'), "more than one line: {error}");
     error
@@ -29,7 +29,7 @@ fn file(text: &str) -> tempfile::NamedTempFile {
     file
 }
 
-fn run_file(text: &str, args: &[&str], env: &[(&str, &str)]) -> Result<(Config, Vec<String>), ConfigError> {
+pub(super) fn run_file(text: &str, args: &[&str], env: &[(&str, &str)]) -> Result<(Config, Vec<String>), ConfigError> {
     let file = file(text);
     let path = file.path().to_str().unwrap();
     run(&[args, &["--config-file", path]].concat(), env)
@@ -161,12 +161,10 @@ fn what_would_be_unsafe_leaves_with_1() {
         &["--trusted-ca-file=a"],
         &["--client-cert-auth"],
         &["--client-crl-file=a"],
-        &["--auto-tls"],
         &["--peer-cert-file=a"],
         &["--peer-key-file=a"],
         &["--peer-trusted-ca-file=a"],
         &["--peer-client-cert-auth=true"],
-        &["--peer-auto-tls"],
         &["--listen-client-urls=https://127.0.0.1:1", "--advertise-client-urls=https://127.0.0.1:1"],
         &["--listen-metrics-urls=https://127.0.0.1:1"],
         &["--listen-peer-urls=https://127.0.0.1:1"],
@@ -267,7 +265,7 @@ fn unknown_variables_only_warn() {
     assert!(warnings[0].contains("ETCD_NO_SUCH") && warnings[1].contains("STENTOR_SERVICE_HOST"));
     let error = run(&[], &[("ETCD_MAX_TXN_OPS", "many")]).unwrap_err();
     assert!(error.to_string().contains("ETCD_MAX_TXN_OPS"), "{error}");
-    assert_eq!(run(&[], &[("ETCD_AUTO_TLS", "true")]).unwrap_err().exit_code(), 1);
+    assert_eq!(run(&[], &[("ETCD_CERT_FILE", "a")]).unwrap_err().exit_code(), 1);
 }
 
 #[test]

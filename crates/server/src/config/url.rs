@@ -1,21 +1,27 @@
 //! Lists of URLs, as the flags take them: `http://127.0.0.1:2379,http://[::1]:2379`.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 
-/// One URL of a flag: scheme, host and port, and the text as it was given, which is what clients are
-/// told.
+/// One URL of a flag: scheme and place, and the text as it was given, which is what clients are told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
     text: String,
     secure: bool,
     host: String,
     port: u16,
+    socket: Option<PathBuf>,
 }
 
 impl Url {
-    /// Whether the scheme is https.
+    /// Whether the scheme is https or unixs.
     pub fn is_secure(&self) -> bool {
         self.secure
+    }
+
+    /// The file of a unix socket, for which host and port are empty.
+    pub fn socket(&self) -> Option<&Path> {
+        self.socket.as_deref()
     }
 
     /// The host: a name or an address, IPv6 without brackets.
@@ -42,8 +48,8 @@ impl Url {
         let secure = match scheme {
             "http" => false,
             "https" => true,
-            "unix" | "unixs" => return Err("is a unix socket, which this server does not listen on".into()),
-            _ => return Err(format!("has the scheme {scheme:?}, not http or https")),
+            "unix" | "unixs" => return Self::parse_socket(text, scheme == "unixs", rest),
+            _ => return Err(format!("has the scheme {scheme:?}, not http, https, unix or unixs")),
         };
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         if authority.contains(['/', '?', '#']) {
@@ -58,7 +64,24 @@ impl Url {
             None if host.contains(':') => return Err("has an IPv6 address without brackets".into()),
             None => host,
         };
-        Ok(Url { text: text.trim_end_matches('/').to_owned(), secure, host: host.to_owned(), port })
+        Ok(Url { text: text.trim_end_matches('/').to_owned(), secure, host: host.to_owned(), port, socket: None })
+    }
+
+    /// What stands behind the scheme is a path, relative unless it begins with a slash.
+    fn parse_socket(text: &str, secure: bool, path: &str) -> Result<Url, String> {
+        if path.is_empty() {
+            return Err("has no path: write it as unix:///PATH".into());
+        }
+        Ok(Url { text: text.to_owned(), secure, host: String::new(), port: 0, socket: Some(path.into()) })
+    }
+
+    /// Parses a URL of a member, which others reach over the network.
+    pub(crate) fn parse_peer(text: &str) -> Result<Url, String> {
+        let url = Url::parse(text)?;
+        if url.socket.is_some() {
+            return Err("is a unix socket: members reach each other over the network".into());
+        }
+        Ok(url)
     }
 
     /// Parses a URL to listen on, whose host has to be an address of this machine.
@@ -95,7 +118,7 @@ mod tests {
         for (text, why) in [
             ("127.0.0.1:2379", "no scheme"),
             ("ftp://a:1", "scheme"),
-            ("unix://a:1", "unix socket"),
+            ("unix://", "no path"),
             ("http://127.0.0.1", "no port"),
             ("http://127.0.0.1:99999", "port"),
             ("http://127.0.0.1:1/path", "path"),
@@ -105,6 +128,20 @@ mod tests {
             let error = Url::parse_listen(text).unwrap_err();
             assert!(error.contains(why), "{text}: {error}");
         }
+        assert!(Url::parse_peer("unix:///a").unwrap_err().contains("unix socket"));
         assert_eq!(Url::parse("http://example.org:1").unwrap().host(), "example.org");
+    }
+
+    #[test]
+    fn a_unix_socket_is_a_path() {
+        for (text, path, secure) in [
+            ("unix:///run/a.sock", "/run/a.sock", false),
+            ("unixs:///run/a.sock", "/run/a.sock", true),
+            ("unix://localhost:1", "localhost:1", false),
+        ] {
+            let url = Url::parse_listen(text).unwrap();
+            assert_eq!((url.socket(), url.is_secure()), (Some(Path::new(path)), secure), "{text}");
+            assert_eq!(url.as_str(), text);
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The values given, by flag, from whichever source.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::ConfigError;
@@ -65,9 +66,19 @@ impl Values {
         self.urls_by(name, Url::parse)
     }
 
+    /// The URLs of a flag that names members.
+    pub(crate) fn peer_urls(&self, name: &str) -> Result<Vec<Url>, ConfigError> {
+        self.urls_by(name, Url::parse_peer)
+    }
+
     /// The URLs of a flag that names what to listen on.
     pub(crate) fn listen_urls(&self, name: &str) -> Result<Vec<Url>, ConfigError> {
         self.urls_by(name, Url::parse_listen)
+    }
+
+    /// The file that a flag names, if it names one.
+    pub(crate) fn path(&self, name: &str) -> Option<PathBuf> {
+        Some(self.text(name)).filter(|text| !text.is_empty()).map(PathBuf::from)
     }
 
     fn urls_by(&self, name: &str, parse: fn(&str) -> Result<Url, String>) -> Result<Vec<Url>, ConfigError> {

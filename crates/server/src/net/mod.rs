@@ -7,6 +7,8 @@ mod io;
 mod listener;
 mod pings;
 mod service;
+#[cfg(feature = "binary")]
+mod socket;
 mod standing;
 mod status;
 #[cfg(test)]
@@ -20,6 +22,8 @@ use tokio_util::task::TaskTracker;
 
 pub use listener::{Listener, TcpAcceptor};
 pub use service::{App, PeerAddr};
+#[cfg(feature = "binary")]
+pub use socket::{SocketAcceptor, UnixAcceptor};
 pub(crate) use standing::Standing;
 
 use crate::config::Config;

@@ -13,6 +13,8 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use crate::config::Url;
+#[cfg(feature = "tls")]
+use crate::tls::PeerConnector;
 
 /// A member that is not there is given up after this; the kernel would take minutes.
 const CONNECT_TIME: Duration = Duration::from_secs(2);
@@ -57,6 +59,21 @@ impl Dialer {
                     return Err(io::Error::new(io::ErrorKind::Unsupported, "TLS between members is not set up"));
                 }
                 Ok(Box::new(connect(&target).await?) as Box<dyn PeerIo>)
+            })
+        })
+    }
+
+    /// One that connects by TCP, and speaks TLS where the URL says so.
+    #[cfg(feature = "tls")]
+    pub fn with_tls(connector: PeerConnector) -> Dialer {
+        Dialer::new(move |target| {
+            let connector = connector.clone();
+            Box::pin(async move {
+                let stream = connect(&target).await?;
+                if !target.secure {
+                    return Ok(Box::new(stream) as Box<dyn PeerIo>);
+                }
+                Ok(Box::new(connector.connect(stream, &target.host).await?) as Box<dyn PeerIo>)
             })
         })
     }

@@ -43,7 +43,7 @@ fn all_told(members: Vec<MemberRecord>) -> Vec<Member> {
 
 /// The peer URLs that a member is to have: at least one, all well formed.
 fn checked(urls: Vec<String>) -> Result<Vec<String>, EtcdError> {
-    let parsed: Result<Vec<_>, _> = urls.iter().map(|url| Url::parse(url)).collect();
+    let parsed: Result<Vec<_>, _> = urls.iter().map(|url| Url::parse_peer(url)).collect();
     match parsed {
         Ok(urls) if !urls.is_empty() => Ok(urls.iter().map(ToString::to_string).collect()),
         _ => Err(EtcdError::MemberBadURLs),

@@ -134,7 +134,7 @@ impl Reached {
             (Some(Op::LeaseGrant(_)), Ok(_)) => self.note("grant"),
             (Some(Op::LeaseRevoke(_)), Ok(_)) => self.note_if(!events.is_empty(), "revoke with keys"),
             (Some(Op::Alarm(r)), Ok(_)) => self.note_if(r.action == 1, "alarm raised"),
-            (None, Ok(_)) => {}
+            (Some(Op::Member(_)) | None, Ok(_)) => {}
         }
         for (i, second) in events.iter().enumerate() {
             for first in events[..i].iter().filter(|first| first.pair.key == second.pair.key) {
