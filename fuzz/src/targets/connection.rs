@@ -59,6 +59,7 @@ async fn exchange(bytes: &[u8]) -> io::Result<Vec<u8>> {
         random: Arc::new(|| 0x9e37_79b9_7f4a_7c15),
         workers: Workers::Tasks,
         barrier: None,
+        dialer: stentor_server::peers::Dialer::system(),
     };
     let member = Member::start(engine, &config, environment, metrics.clone(), &stop).map_err(|e| failed(&e))?;
     member.set_serving(true).await;

@@ -97,6 +97,10 @@ impl Driver {
                 error!(error = %halt, "the log can't be written");
             }
             self.pending.fail(&halt);
+            if self.has_others() {
+                // They go on without it.
+                self.standing.send_modify(|standing| (standing.leader, standing.role) = (None, Role::Follower));
+            }
         }
         self.peers.close();
     }
@@ -294,6 +298,10 @@ impl Driver {
         self.replica.advance(&mut outputs).map_err(Arc::new)?;
         if self.replica.log().last() != before {
             self.metrics.disk.wal_fsync_duration.observe(start.elapsed().as_secs_f64());
+        }
+        if self.work.is_closed() && self.has_others() {
+            // One that can't apply must not lead: the others go on without it.
+            return self.health.failure().map_or(Ok(()), Err);
         }
         self.progress.set_committed(self.replica.committed());
         self.progress.set_log_start(self.replica.log().start().index);

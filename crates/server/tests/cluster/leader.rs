@@ -1,12 +1,13 @@
 //! Who leads, and what clients notice of it.
 
+use stentor_mvcc::engine::memory::Fault;
 use stentor_proto::EtcdError;
 use stentor_proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use stentor_proto::etcdserverpb::{MoveLeaderRequest, StatusRequest};
 use tonic::Request;
 
 use super::rig::Cluster;
-use crate::harness::{put, refused};
+use crate::harness::{put, refused, until};
 use crate::watch::client::{self, Watching};
 
 /// As a client that asks for a member with a leader.
@@ -83,4 +84,25 @@ async fn clients_that_ask_for_a_leader_are_told_when_there_is_none() {
     cluster.put(next, "k2", "v").await.unwrap();
     cluster.net.set_reachable(alone, &others, true);
     stays.until_revision(staying, 3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_whose_disk_fails_is_replaced() {
+    for fails_store in [false, true] {
+        let cluster = Cluster::start(3, &[]).await;
+        let leader = cluster.until_led(&[1, 2, 3]).await;
+        let others: Vec<u16> = [1, 2, 3].into_iter().filter(|number| *number != leader).collect();
+        cluster.put(leader, "k", "v").await.unwrap();
+        if fails_store {
+            cluster.disks(leader).engine().fail_next_write(Fault::Io);
+        } else {
+            cluster.disks(leader).log.fail_sync(0, std::io::ErrorKind::Other);
+        }
+        let lost = cluster.put(leader, "k", "w").await.unwrap_err();
+        assert_eq!(lost.code(), tonic::Code::Internal, "{lost:?}");
+        cluster.until_led(&others).await;
+        cluster.put(others[0], "k2", "v").await.unwrap();
+        until(|| cluster.member(leader).node.leader().is_none()).await;
+        refused(cluster.kv(leader).put(with_leader(put("k", "v"))).await, EtcdError::NoLeader);
+    }
 }

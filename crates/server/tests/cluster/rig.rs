@@ -139,6 +139,10 @@ impl Cluster {
         self.run(number, &members, false).await;
     }
 
+    pub(crate) fn disks(&self, number: u16) -> &Disks {
+        &self.disks[&number]
+    }
+
     pub(crate) fn member(&self, number: u16) -> &Member {
         &self.running[&number].member
     }
