@@ -116,12 +116,15 @@ async fn members_are_listed() {
     assert!(member.client_urls.iter().all(|url| url.starts_with("http://")) && !member.client_urls.is_empty());
     assert_eq!(member.id, client.at("pipe:1").unwrap().status().await.unwrap().member);
 
-    // A server of one node takes no others, and says so.
-    let url = ["http://127.0.0.1:2380"];
-    failed(client.member_add(url).learner().await, ErrorKind::Unsupported);
-    failed(client.member_remove(member.id).await, ErrorKind::Unsupported);
-    failed(client.member_update(member.id, url).await, ErrorKind::Unsupported);
-    failed(client.member_promote(member.id).await, ErrorKind::Unsupported);
+    // A learner that never starts changes nothing for the one that votes.
+    let added = client.member_add(["http://127.0.0.1:3380"]).learner().await.unwrap();
+    assert!(added.member.is_learner && added.members.len() == 2, "{added:?}");
+    let refused = client.member_promote(added.member.id).await.unwrap_err();
+    assert!(refused.to_string().contains("in sync with leader"), "{refused}");
+    let moved = client.member_update(added.member.id, ["http://127.0.0.1:4380"]).await.unwrap();
+    assert!(moved.iter().any(|member| member.peer_urls == ["http://127.0.0.1:4380"]), "{moved:?}");
+    assert_eq!(client.member_remove(added.member.id).await.unwrap(), members);
+    client.put("k", "v").await.unwrap();
 }
 
 /// Calls can be made from any task.
