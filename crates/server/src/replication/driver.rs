@@ -35,7 +35,7 @@ const READ_PATIENCE: u32 = 5;
 /// Messages that are taken before the replica acts on them: they share a sync.
 const MAX_EVENTS: usize = 256;
 
-/// Entries are forgotten in steps of so many: each step asks the engine what survives a crash.
+/// Entries are forgotten in steps of at most so many: each step asks the engine what survives a crash.
 const PURGE_STEP: u64 = 4_096;
 
 /// Drives the replica.
@@ -304,7 +304,8 @@ impl Driver {
         if applied < self.purge_after {
             return Ok(());
         }
-        self.purge_after = applied + PURGE_STEP;
+        // Whoever wants few of them kept wants them forgotten soon.
+        self.purge_after = applied + PURGE_STEP.min(self.catch_up_entries.max(1));
         let durable = self.store.persisted_position().map_err(Halt::Store)?;
         let needless = durable.index.min(applied.saturating_sub(self.catch_up_entries));
         if needless > self.replica.log().start().index {
