@@ -1,13 +1,16 @@
 //! What goes wrong, and when it is mended.
 
+use std::io;
 use std::time::Duration;
 
+use stentor_mvcc::engine::memory::{self, MemoryEngine};
+use stentor_mvcc::engine::{Batch, Durability, Engine as _};
 use turmoil::Sim;
 
 use crate::check::Excuses;
 use crate::member;
 use crate::random::Random;
-use crate::world::World;
+use crate::world::{Host, World};
 
 /// The two ends of a link, by their hosts' names.
 type Link = (String, String);
@@ -31,6 +34,10 @@ enum Fault {
     Kill(usize),
     /// All of them.
     KillAll,
+    /// The disk of the member's log fails, from its next write or sync on.
+    BadLog(usize),
+    /// That of its store.
+    BadStore(usize),
     /// These members can't talk to the others, nor the others to them.
     Split(Vec<usize>),
     /// The member can't be heard by the others.
@@ -86,6 +93,7 @@ impl Faults {
                 Fault::Hold(_) => &mut state.reached.holds,
                 Fault::Loss(_) => &mut state.reached.losses,
                 Fault::Kill(_) | Fault::KillAll => &mut state.reached.kills,
+                Fault::BadLog(_) | Fault::BadStore(_) => &mut state.reached.disk_failures,
                 Fault::Slow(..) => &mut state.reached.slow_links,
                 Fault::Split(_) => &mut state.reached.splits,
                 Fault::Unheard(_) | Fault::Unhearing(_) => &mut state.reached.asymmetric_splits,
@@ -143,7 +151,7 @@ impl Faults {
 
     fn draw(&mut self) -> (Fault, Duration) {
         let (link, member) = (self.link(), self.member());
-        let (kind, random) = (self.random.below(20), &mut self.random);
+        let (kind, random) = (self.random.below(22), &mut self.random);
         match kind {
             0..=1 => (Fault::Partition(link), random.millis(50, 8_000)),
             2 => (Fault::Deaf(link), random.millis(50, 20_000)),
@@ -158,6 +166,8 @@ impl Faults {
                 (Fault::Split(some), random.millis(500, 8_000))
             }
             15 => (Fault::Unheard(member), random.millis(500, 6_000)),
+            20 => (Fault::BadLog(member), random.millis(500, 5_000)),
+            21 => (Fault::BadStore(member), random.millis(500, 5_000)),
             16 => (Fault::Unhearing(member), random.millis(500, 6_000)),
             _ => (Fault::Slow(link, random.millis(50, 1_500)), random.millis(1_000, 10_000)),
         }
@@ -181,6 +191,18 @@ impl Faults {
             Fault::Slow((a, b), most) => sim.set_link_max_message_latency(a, b, most),
             Fault::Kill(m) => kill(sim, world, m),
             Fault::KillAll => (0..self.members).for_each(|m| kill(sim, world, m)),
+            Fault::BadLog(m) => on_host(world, m, |host| {
+                host.is_bad = true;
+                if m % 2 == 0 {
+                    host.disks.log.fail_sync(0, io::ErrorKind::Other);
+                } else {
+                    host.disks.log.fail_write(0, io::ErrorKind::Other);
+                }
+            }),
+            Fault::BadStore(m) => on_host(world, m, |host| {
+                host.is_bad = true;
+                host.disks.engine().fail_next_write(memory::Fault::Io);
+            }),
             Fault::Split(some) => self.around(&some).into_iter().for_each(|(a, b)| sim.partition(a, b)),
             Fault::Unheard(m) => self.around(&[m]).into_iter().for_each(|(a, b)| sim.partition_oneway(a, b)),
             Fault::Unhearing(m) => self.around(&[m]).into_iter().for_each(|(a, b)| sim.partition_oneway(b, a)),
@@ -194,6 +216,18 @@ impl Faults {
             Fault::Loss(link) | Fault::Slow(link, _) => mend_link(sim, &link),
             Fault::Kill(m) => start(sim, m),
             Fault::KillAll => (0..self.members).for_each(|m| start(sim, m)),
+            // It goes on only from a new start.
+            Fault::BadLog(m) | Fault::BadStore(m) => {
+                kill(sim, world, m);
+                on_host(world, m, |host| {
+                    host.is_bad = false;
+                    host.disks.log.clear_faults();
+                    // One that has not happened yet happens to nobody.
+                    let engine = MemoryEngine::open(&host.disks.engine());
+                    drop(engine.and_then(|engine| engine.write(Batch::default(), Durability::Buffered)));
+                });
+                start(sim, m);
+            }
             Fault::Split(some) => self.around(&some).iter().for_each(|link| mend_link(sim, link)),
             Fault::Unheard(m) | Fault::Unhearing(m) => self.around(&[m]).iter().for_each(|link| mend_link(sim, link)),
         }
@@ -222,12 +256,18 @@ pub(crate) fn kill(sim: &mut Sim<'_>, world: &World, member: usize) {
     }
     sim.crash(member::name(member));
     let mut random = Random::new(sim.elapsed().as_millis() as u64 ^ (member as u64) << 32);
-    if random.one_in(4) {
-        return;
-    }
-    if let Some(host) = world.lock().hosts.get(member) {
-        // What of the log was not synced is lost by halves.
-        host.disks.crash(&mut || random.next());
+    let loses_power = !random.one_in(4);
+    on_host(world, member, |host| {
+        if loses_power {
+            // What of the log was not synced is lost by halves.
+            host.disks.crash(&mut || random.next());
+        }
+    });
+}
+
+fn on_host(world: &World, number: usize, change: impl FnOnce(&mut Host)) {
+    if let Some(host) = world.lock().hosts.get_mut(number) {
+        change(host);
     }
 }
 

@@ -31,7 +31,10 @@ pub(crate) async fn run(world: World, name: String, calls: Calls, mut random: Ra
 }
 
 async fn hold(world: &World, name: &str, calls: &Calls, random: &mut Random) -> Result<(), Status> {
-    let any = |random: &mut Random| calls.to(random.below(calls.members() as u64) as usize);
+    let any = |random: &mut Random| {
+        let host = world.lock().some_host(random);
+        calls.to(host)
+    };
     let renewed_at = now();
     let request = LeaseGrantRequest { ttl: random.between(1, 5) as i64, id: 0 };
     let granted = answer(LeaseClient::new(any(random)?).lease_grant(request)).await?;

@@ -50,14 +50,23 @@ pub(crate) fn in_cluster(member: usize) -> String {
 }
 
 /// Runs what is to be run on a host, from what its disks hold, until it is killed.
-pub(crate) async fn run(world: World, number: usize, mut random: Random) -> turmoil::Result {
+pub(crate) async fn run(world: World, number: usize, random: Random) -> turmoil::Result {
+    let ended = live(&world, number, random).await;
+    if ended.is_err() && !world.lock().hosts.get(number).is_some_and(|host| host.is_bad) {
+        return ended;
+    }
+    std::future::pending().await
+}
+
+/// Until the member is removed from its cluster, or can't start.
+async fn live(world: &World, number: usize, mut random: Random) -> turmoil::Result {
     let (disks, life, settings) = {
         let state = world.lock();
         let host = state.hosts.get(number).ok_or("no such host")?;
         (host.disks.clone(), host.life.clone(), state.settings)
     };
     if life == Life::Empty {
-        return std::future::pending().await;
+        return Ok(());
     }
     let config = config(number, &life, settings)?;
     let environment = environment(random.next());
@@ -65,9 +74,7 @@ pub(crate) async fn run(world: World, number: usize, mut random: Random) -> turm
     let clients = Network(TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)).await?);
     let peers = Network(TcpListener::bind((Ipv4Addr::UNSPECIFIED, PEER_PORT)).await?);
     let joined = if life != Life::Initial && !holds_data(&disks)? {
-        let Some(joined) = joined(&world, number, &config, &environment).await? else {
-            return std::future::pending().await;
-        };
+        let Some(joined) = joined(world, number, &config, &environment).await? else { return Ok(()) };
         Some(joined)
     } else {
         None
@@ -110,7 +117,7 @@ pub(crate) async fn run(world: World, number: usize, mut random: Random) -> turm
             host.disks = Disks::new();
         }
     }
-    std::future::pending().await
+    Ok(())
 }
 
 /// What is not synced reaches the disk at any time.
@@ -161,6 +168,7 @@ fn config(number: usize, life: &Life, settings: Settings) -> Result<Config, Stri
         format!("--advertise-client-urls=http://{}", endpoint(number)),
         format!("--snapshot-count={}", settings.snapshot_count),
         format!("--snapshot-catchup-entries={}", settings.catch_up_entries),
+        format!("--strict-reconfig-check={}", settings.strict),
         format!("--max-request-bytes={}", 1 << 20),
     ];
     match config::load(flags.into_iter().map(Into::into), []) {

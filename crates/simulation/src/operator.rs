@@ -25,7 +25,7 @@ const FEWEST: usize = 3;
 pub(crate) async fn run(world: World, hosts: usize, changes_members: bool, mut random: Random) -> turmoil::Result {
     let calls = Calls::new(hosts)?;
     loop {
-        tokio::time::sleep(random.millis(300, 4_000)).await;
+        tokio::time::sleep(random.millis(200, 2_500)).await;
         let closing = world.lock().closing;
         if let Err(error) = step(&world, &calls, changes_members && !closing, closing, &mut random).await {
             world.note(format_args!("{NAME}: {}", error.message()));
@@ -34,7 +34,7 @@ pub(crate) async fn run(world: World, hosts: usize, changes_members: bool, mut r
 }
 
 async fn step(world: &World, calls: &Calls, changes: bool, closing: bool, random: &mut Random) -> Result<(), Status> {
-    let members = members(calls, random).await?;
+    let members = members(world, calls, random).await?;
     start_added(world, &members);
     if closing {
         return Ok(());
@@ -45,7 +45,7 @@ async fn step(world: &World, calls: &Calls, changes: bool, closing: bool, random
     if !changes {
         return Ok(());
     }
-    let mut client = ClusterClient::new(calls.to(random.below(calls.members() as u64) as usize)?);
+    let mut client = ClusterClient::new(calls.to(some_host(world, random))?);
     let voters: Vec<_> = members.values().filter(|member| !member.is_learner).collect();
     if let Some(learner) = members.values().find(|member| member.is_learner) {
         if random.one_in(8) {
@@ -78,12 +78,16 @@ async fn step(world: &World, calls: &Calls, changes: bool, closing: bool, random
 }
 
 /// The members, by their hosts' numbers.
-async fn members(calls: &Calls, random: &mut Random) -> Result<BTreeMap<usize, Member>, Status> {
-    let channel = calls.to(random.below(calls.members() as u64) as usize)?;
+async fn members(world: &World, calls: &Calls, random: &mut Random) -> Result<BTreeMap<usize, Member>, Status> {
+    let channel = calls.to(some_host(world, random))?;
     let list = answer(ClusterClient::new(channel).member_list(MemberListRequest { linearizable: true })).await?;
     let host =
         |member: &Member| (0..calls.members()).find(|number| member.peer_ur_ls.contains(&member::peer_url(*number)));
     Ok(list.members.into_iter().filter_map(|member| Some((host(&member)?, member))).collect())
+}
+
+fn some_host(world: &World, random: &mut Random) -> usize {
+    world.lock().some_host(random)
 }
 
 fn is_spare(world: &World, number: usize, members: &BTreeMap<usize, Member>) -> bool {

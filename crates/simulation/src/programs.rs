@@ -24,11 +24,11 @@ use crate::world::World;
 /// Runs one program until the run closes.
 pub(crate) async fn run(world: World, name: String, calls: Calls, mut workload: Workload, mut random: Random) {
     for number in 0.. {
-        let longest = if random.one_in(20) { 3_000 } else { 400 };
+        let longest = if random.one_in(20) { 3_000 } else { 300 };
         // Now and then many at once.
         let pause = if random.one_in(4) { Duration::ZERO } else { random.millis(0, longest) };
         tokio::time::sleep(pause).await;
-        let member = random.below(calls.members() as u64) as usize;
+        let member = world.lock().some_host(&mut random);
         let Ok(channel) = calls.to(member) else { return };
         let kv = KvClient::new(channel);
         let compaction = workload.compaction(&world.lock().log);

@@ -32,6 +32,7 @@ reached! {
     losses,
     slow_links,
     kills,
+    disk_failures,
     /// Of the members, into two parts.
     splits,
     asymmetric_splits,

@@ -75,6 +75,7 @@ impl Run {
                 members,
                 snapshot_count: if keeps_little { random.between(5, 40) } else { 10_000 },
                 catch_up_entries: if keeps_little { random.between(1, 40) } else { 5_000 },
+                strict: !random.one_in(3),
                 token: 0,
                 with_leases: restore.is_none(),
             },

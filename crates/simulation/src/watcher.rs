@@ -183,7 +183,7 @@ impl Record {
 }
 
 /// Programs of a client that write and read.
-const PROGRAMS: usize = 2;
+const PROGRAMS: usize = 3;
 
 /// Runs one client with several watches, each followed by others when it ends, and programs that write.
 pub(crate) async fn run(world: World, number: usize, slots: usize, mut random: Random) -> turmoil::Result {

@@ -10,6 +10,7 @@ use stentor_server::storage::Disks;
 use crate::history::History;
 use crate::log::{Log, Published};
 use crate::member;
+use crate::random::Random;
 use crate::reached::{Counted, Reached};
 use crate::watcher::Record;
 
@@ -49,6 +50,8 @@ pub(crate) struct Settings {
     pub(crate) catch_up_entries: u64,
     /// Tells clusters apart that are made from the same members.
     pub(crate) token: u64,
+    /// Refuse changes of the members that endanger the majority.
+    pub(crate) strict: bool,
     /// Whether programs hold leases.
     pub(crate) with_leases: bool,
 }
@@ -59,6 +62,8 @@ pub(crate) struct Host {
     pub(crate) life: Life,
     /// It is to be started anew.
     pub(crate) is_due: bool,
+    /// One of its disks is to fail.
+    pub(crate) is_bad: bool,
     /// The member that runs here.
     pub(crate) node: Weak<Node>,
 }
@@ -80,6 +85,7 @@ impl World {
             disks: Disks::new(),
             life: if number < settings.members { Life::Initial } else { Life::Empty },
             is_due: false,
+            is_bad: false,
             node: Weak::new(),
         };
         World(Arc::new(Mutex::new(State {
@@ -113,6 +119,17 @@ impl State {
         let mut by_revision: BTreeMap<i64, Vec<Published>> = BTreeMap::new();
         changes.into_iter().for_each(|change| by_revision.entry(change.revision).or_default().push(change));
         by_revision.iter().try_for_each(|(revision, changes)| self.log.publish(*revision, changes, at))
+    }
+
+    /// The number of a host on which a member is to run, mostly.
+    pub(crate) fn some_host(&self, random: &mut Random) -> usize {
+        let any = random.below(self.hosts.len() as u64) as usize;
+        if random.one_in(20) {
+            return any;
+        }
+        let used = (0..).zip(&self.hosts).filter(|(_, host)| host.life != Life::Empty).map(|(number, _)| number);
+        let used: Vec<usize> = used.collect();
+        used.get(random.below(used.len() as u64) as usize).copied().unwrap_or(any)
     }
 
     /// Whether the link has been dead for as long as a client waits with its first ping.
