@@ -10,6 +10,7 @@ mod leases;
 mod log;
 mod member;
 mod operator;
+mod place;
 mod programs;
 mod random;
 mod reached;

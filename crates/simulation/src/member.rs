@@ -15,11 +15,12 @@ use stentor_server::member::Member;
 use stentor_server::metrics::Metrics;
 use stentor_server::net::{Listener, Server};
 use stentor_server::peers::{Dialer, PeerIo, Target};
-use stentor_server::storage::Disks;
+use stentor_server::storage::{Disks, Storage};
 use tokio_util::sync::CancellationToken;
 use turmoil::net::{TcpListener, TcpStream};
 
 use crate::log::Published;
+use crate::place::Place;
 use crate::random::Random;
 use crate::world::{Life, Settings, World, now};
 
@@ -81,7 +82,16 @@ async fn live(world: &World, number: usize, mut random: Random) -> turmoil::Resu
     };
     let metrics = Metrics::new(config.metrics);
     let stop = CancellationToken::new();
-    let member = Member::start_joined(disks.storage()?, &config, environment, metrics.clone(), joined.as_ref(), &stop)?;
+    let place = Arc::new(Place {
+        world: world.clone(),
+        number,
+        disks: disks.clone(),
+        fails: random.one_in(4).into(),
+        has_started: false.into(),
+    });
+    let storage = Storage { received: place.clone(), ..disks.storage()? };
+    let member = Member::start_joined(storage, &config, environment, metrics.clone(), joined.as_ref(), &stop)?;
+    place.has_started.store(true, Ordering::Relaxed);
     let applied = member.node.store.view().applied();
     world.note(format_args!("m{number} starts at {applied:?}"));
     let follower = Arc::new(Follower { world: world.clone(), number, last: AtomicI64::default() });

@@ -57,6 +57,10 @@ reached! {
     removed_members,
     transfers,
     stores_received,
+    /// Stores that a member has received and could not take over before it died.
+    adoptions_failed,
+    /// Those that it took over when it started again.
+    adopted_at_start,
     restores,
     watches,
     events,

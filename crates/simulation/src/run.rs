@@ -135,7 +135,7 @@ impl Run {
         };
         for (number, _) in due.into_iter().enumerate().filter(|(_, is_due)| *is_due) {
             if self.sim.is_host_running(member::name(number)) {
-                self.sim.crash(member::name(number));
+                faults::kill(&mut self.sim, &self.world, number);
                 faults::start(&mut self.sim, number);
             }
         }
