@@ -1,12 +1,10 @@
-//! What the server takes from the world beside its network and its engine: time, chance, what other members
-//! have written, and where its long-lived work runs. A simulation passes its own.
+//! What the server takes from the world beside its network and its engine: time, chance, the way to other
+//! members, and where its long-lived work runs. A simulation passes its own.
 
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use stentor_proto::EtcdError;
 use tokio::sync::oneshot;
 
 use crate::peers::Dialer;
@@ -20,14 +18,9 @@ pub struct Environment {
     pub random: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// Where long-lived and blocking work runs.
     pub workers: Workers,
-    /// What a linearizable read waits for; nothing if all writes come from this member.
-    pub barrier: Option<Barrier>,
     /// How other members are connected to.
     pub dialer: Dialer,
 }
-
-/// Waits until this member has applied every write that any member had acknowledged when it was called.
-pub type Barrier = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), EtcdError>> + Send>> + Send + Sync>;
 
 impl Environment {
     /// The system's clock and randomness, and threads.
@@ -37,7 +30,6 @@ impl Environment {
             wall_unix_ms: Arc::new(wall),
             random: Arc::new(rand::random),
             workers: Workers::Threads,
-            barrier: None,
             dialer: Dialer::system(),
         }
     }

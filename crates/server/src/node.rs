@@ -332,12 +332,9 @@ impl Node {
     /// decides need not wait: what is acknowledged is published.
     ///
     /// # Errors
-    /// Those of the environment's barrier; without a leader, a timeout.
+    /// `Timeout` without a leader for too long; `Stopped`.
     pub(crate) async fn barrier(&self) -> Result<(), ProposeError> {
-        match &self.environment.barrier {
-            Some(barrier) => Ok(barrier().await?),
-            None => Ok(self.replication.barrier.pass().await?),
-        }
+        Ok(self.replication.barrier.pass().await?)
     }
 
     /// A view for a read: linearizable, or at once.

@@ -1,50 +1,56 @@
 //! What goes wrong, and when it is mended.
 
+use std::io;
 use std::time::Duration;
 
+use stentor_mvcc::engine::memory::{self, MemoryEngine};
+use stentor_mvcc::engine::{Batch, Durability, Engine as _};
 use turmoil::Sim;
 
 use crate::check::Excuses;
 use crate::member;
 use crate::random::Random;
-use crate::reached::Reached;
-use crate::world::World;
+use crate::world::{Host, World};
+
+/// The two ends of a link, by their hosts' names.
+type Link = (String, String);
 
 /// One thing that is wrong.
 #[derive(Clone, Debug)]
 enum Fault {
-    /// Between a client and a member nothing passes, and connecting fails at once.
-    Partition(usize, usize),
-    /// Only what the member sends is lost.
-    Deaf(usize, usize),
-    /// Only what the client sends is lost.
-    Mute(usize, usize),
+    /// Nothing passes, and connecting fails at once.
+    Partition(Link),
+    /// Only what the second sends to the first is lost.
+    Deaf(Link),
+    /// Only what the first sends to the second is lost.
+    Mute(Link),
     /// Nothing passes and nobody is told: what is sent waits.
-    Hold(usize, usize),
+    Hold(Link),
+    /// Some of what is sent is lost: the connections it was part of never go on.
+    Loss(Link),
+    /// What passes takes up to so long.
+    Slow(Link, Duration),
     /// The member's host dies.
     Kill(usize),
     /// All of them.
     KillAll,
-    /// The member gets no entries of the log.
-    CutOff(usize),
-    /// The member gets them late.
-    Lag(usize, Duration),
-    /// What passes between a client and a member takes up to so long.
-    Slow(usize, usize, Duration),
-}
-
-impl Fault {
-    /// The client and the member of which neither is told that the other can't be heard.
-    fn deadens(&self) -> Option<(usize, usize)> {
-        match *self {
-            Fault::Partition(c, m) | Fault::Deaf(c, m) | Fault::Mute(c, m) | Fault::Hold(c, m) => Some((c, m)),
-            _ => None,
-        }
-    }
+    /// The disk of the member's log fails, from its next write or sync on.
+    BadLog(usize),
+    /// That of its store.
+    BadStore(usize),
+    /// These members can't talk to the others, nor the others to them.
+    Split(Vec<usize>),
+    /// The member can't be heard by the others.
+    Unheard(usize),
+    /// The member does not hear the others.
+    Unhearing(usize),
 }
 
 /// Latency of a healthy link, at most.
 const LATENCY: Duration = Duration::from_millis(20);
+
+/// How often a link that loses something does so, for each message.
+const LOSS: f64 = 0.01;
 
 /// Draws faults, brings them about, and mends them.
 pub(crate) struct Faults {
@@ -66,7 +72,7 @@ impl Faults {
     }
 
     /// Does what is due at this moment.
-    pub(crate) fn step(&mut self, sim: &mut Sim<'_>, world: &World, reached: &mut Reached, excuses: &mut Excuses) {
+    pub(crate) fn step(&mut self, sim: &mut Sim<'_>, world: &World, excuses: &mut Excuses) {
         let now = sim.elapsed();
         let (due, open) = std::mem::take(&mut self.open).into_iter().partition(|(until, ..)| *until <= now);
         self.open = open;
@@ -79,16 +85,22 @@ impl Faults {
         }
         self.next_at = now + self.random.millis(200, 1_500) * self.calm as u32;
         let (fault, time) = self.draw();
-        world.lock().note(now, format_args!("fault: {fault:?} for {} ms", time.as_millis()));
-        *match &fault {
-            Fault::Partition(..) | Fault::Deaf(..) | Fault::Mute(..) => &mut reached.partitions,
-            Fault::Hold(..) => &mut reached.holds,
-            Fault::Kill(_) | Fault::KillAll => &mut reached.kills,
-            Fault::CutOff(_) | Fault::Lag(..) => &mut reached.lags,
-            Fault::Slow(..) => &mut reached.slow_links,
-        } += 1;
-        if let Some((client, member)) = fault.deadens() {
-            world.lock().dead_links.push((client, member, now));
+        {
+            let mut state = world.lock();
+            state.note(now, format_args!("fault: {fault:?} for {} ms", time.as_millis()));
+            *match &fault {
+                Fault::Partition(_) | Fault::Deaf(_) | Fault::Mute(_) => &mut state.reached.partitions,
+                Fault::Hold(_) => &mut state.reached.holds,
+                Fault::Loss(_) => &mut state.reached.losses,
+                Fault::Kill(_) | Fault::KillAll => &mut state.reached.kills,
+                Fault::BadLog(_) | Fault::BadStore(_) => &mut state.reached.disk_failures,
+                Fault::Slow(..) => &mut state.reached.slow_links,
+                Fault::Split(_) => &mut state.reached.splits,
+                Fault::Unheard(_) | Fault::Unhearing(_) => &mut state.reached.asymmetric_splits,
+            } += 1;
+            if let Some((client, member)) = self.deadened(&fault) {
+                state.dead_links.push((client, member, now));
+            }
         }
         self.begin(sim, world, &fault);
         self.open.push((now + time, fault, now));
@@ -102,88 +114,161 @@ impl Faults {
         }
         // Faults overlap, and each was mended as if it were alone.
         for member in 0..self.members {
-            for client in (0..self.clients).map(client_name) {
-                sim.release(client.clone(), member::name(member));
-                sim.repair(client, member::name(member));
+            for other in (0..self.clients).map(client_name).chain((0..member).map(member::name)) {
+                sim.release(other.clone(), member::name(member));
+                mend_link(sim, &(other, member::name(member)));
             }
             start(sim, member);
         }
         world.lock().note(sim.elapsed(), "all faults are mended");
     }
 
-    fn draw(&mut self) -> (Fault, Duration) {
-        let client = self.random.below(self.clients as u64) as usize;
-        let member = self.random.below(self.members as u64) as usize;
-        let (kind, random) = (self.random.below(16), &mut self.random);
-        match kind {
-            0..=2 => (Fault::Partition(client, member), random.millis(50, 8_000)),
-            3 => (Fault::Deaf(client, member), random.millis(50, 20_000)),
-            4 => (Fault::Mute(client, member), random.millis(50, 20_000)),
-            5..=7 => (Fault::Hold(client, member), random.millis(1_000, 30_000)),
-            8..=10 => (Fault::Kill(member), random.millis(50, 5_000)),
-            11 => (Fault::KillAll, random.millis(50, 3_000)),
-            12 => (Fault::CutOff(member), random.millis(500, 10_000)),
-            13 => (Fault::Lag(member, random.millis(100, 4_000)), random.millis(2_000, 15_000)),
-            _ => (Fault::Slow(client, member, random.millis(50, 1_500)), random.millis(1_000, 10_000)),
+    /// The client and the member of which neither is told that the other can't be heard.
+    fn deadened(&self, fault: &Fault) -> Option<(usize, usize)> {
+        match fault {
+            Fault::Partition(link) | Fault::Deaf(link) | Fault::Mute(link) | Fault::Hold(link) => {
+                let client = (0..self.clients).find(|number| client_name(*number) == link.0)?;
+                Some((client, (0..self.members).find(|number| member::name(*number) == link.1)?))
+            }
+            _ => None,
         }
     }
 
+    /// Between a client and a member, or between two members.
+    fn link(&mut self) -> Link {
+        let member = self.member();
+        let other = if self.members > 1 && self.random.one_in(2) {
+            member::name((member + self.random.between(1, self.members as u64 - 1) as usize) % self.members)
+        } else {
+            client_name(self.random.below(self.clients as u64) as usize)
+        };
+        (other, member::name(member))
+    }
+
+    fn member(&mut self) -> usize {
+        self.random.below(self.members as u64) as usize
+    }
+
+    fn draw(&mut self) -> (Fault, Duration) {
+        let (link, member) = (self.link(), self.member());
+        let (kind, random) = (self.random.below(22), &mut self.random);
+        match kind {
+            0..=1 => (Fault::Partition(link), random.millis(50, 8_000)),
+            2 => (Fault::Deaf(link), random.millis(50, 20_000)),
+            3 => (Fault::Mute(link), random.millis(50, 20_000)),
+            4..=5 => (Fault::Hold(link), random.millis(1_000, 30_000)),
+            6 => (Fault::Loss(link), random.millis(500, 8_000)),
+            7..=11 => (Fault::Kill(member), random.millis(50, 5_000)),
+            12 => (Fault::KillAll, random.millis(50, 3_000)),
+            13..=14 => {
+                let some = random.below(1 << self.members);
+                let some = (0..self.members).filter(|number| some >> number & 1 == 1).collect();
+                (Fault::Split(some), random.millis(500, 8_000))
+            }
+            15 => (Fault::Unheard(member), random.millis(500, 6_000)),
+            20 => (Fault::BadLog(member), random.millis(500, 5_000)),
+            21 => (Fault::BadStore(member), random.millis(500, 5_000)),
+            16 => (Fault::Unhearing(member), random.millis(500, 6_000)),
+            _ => (Fault::Slow(link, random.millis(50, 1_500)), random.millis(1_000, 10_000)),
+        }
+    }
+
+    /// Links from these members to the others.
+    fn around(&self, some: &[usize]) -> Vec<Link> {
+        let others = |number: &usize| {
+            (0..self.members).filter(|other| !some.contains(other)).map(|other| (*number, other)).collect::<Vec<_>>()
+        };
+        some.iter().flat_map(others).map(|(a, b)| (member::name(a), member::name(b))).collect()
+    }
+
     fn begin(&self, sim: &mut Sim<'_>, world: &World, fault: &Fault) {
-        let (client, member) = (client_name, member::name);
-        match *fault {
-            Fault::Partition(c, m) => sim.partition(client(c), member(m)),
-            Fault::Deaf(c, m) => sim.partition_oneway(member(m), client(c)),
-            Fault::Mute(c, m) => sim.partition_oneway(client(c), member(m)),
-            Fault::Hold(c, m) => sim.hold(client(c), member(m)),
+        match fault.clone() {
+            Fault::Partition((a, b)) => sim.partition(a, b),
+            Fault::Deaf((a, b)) => sim.partition_oneway(b, a),
+            Fault::Mute((a, b)) => sim.partition_oneway(a, b),
+            Fault::Hold((a, b)) => sim.hold(a, b),
+            Fault::Loss((a, b)) => sim.set_link_fail_rate(a, b, LOSS),
+            Fault::Slow((a, b), most) => sim.set_link_max_message_latency(a, b, most),
             Fault::Kill(m) => kill(sim, world, m),
             Fault::KillAll => (0..self.members).for_each(|m| kill(sim, world, m)),
-            Fault::CutOff(m) => edit(world, m, |member| member.is_cut_off = true),
-            Fault::Lag(m, lag) => edit(world, m, |member| member.lag = lag),
-            Fault::Slow(c, m, most) => sim.set_link_max_message_latency(client(c), member(m), most),
+            Fault::BadLog(m) => on_host(world, m, |host| {
+                host.is_bad = true;
+                if m % 2 == 0 {
+                    host.disks.log.fail_sync(0, io::ErrorKind::Other);
+                } else {
+                    host.disks.log.fail_write(0, io::ErrorKind::Other);
+                }
+            }),
+            Fault::BadStore(m) => on_host(world, m, |host| {
+                host.is_bad = true;
+                host.disks.engine().fail_next_write(memory::Fault::Io);
+            }),
+            Fault::Split(some) => self.around(&some).into_iter().for_each(|(a, b)| sim.partition(a, b)),
+            Fault::Unheard(m) => self.around(&[m]).into_iter().for_each(|(a, b)| sim.partition_oneway(a, b)),
+            Fault::Unhearing(m) => self.around(&[m]).into_iter().for_each(|(a, b)| sim.partition_oneway(b, a)),
         }
     }
 
     fn mend(&self, sim: &mut Sim<'_>, world: &World, fault: &Fault) {
-        let (client, member) = (client_name, member::name);
-        match *fault {
-            Fault::Partition(c, m) | Fault::Deaf(c, m) | Fault::Mute(c, m) => sim.repair(client(c), member(m)),
-            Fault::Hold(c, m) => sim.release(client(c), member(m)),
+        match fault.clone() {
+            Fault::Partition((a, b)) | Fault::Deaf((a, b)) | Fault::Mute((a, b)) => sim.repair(a, b),
+            Fault::Hold((a, b)) => sim.release(a, b),
+            Fault::Loss(link) | Fault::Slow(link, _) => mend_link(sim, &link),
             Fault::Kill(m) => start(sim, m),
             Fault::KillAll => (0..self.members).for_each(|m| start(sim, m)),
-            Fault::CutOff(m) => edit(world, m, |member| member.is_cut_off = false),
-            Fault::Lag(m, _) => edit(world, m, |member| member.lag = Duration::ZERO),
-            Fault::Slow(c, m, _) => sim.set_link_max_message_latency(client(c), member(m), LATENCY),
+            // It goes on only from a new start.
+            Fault::BadLog(m) | Fault::BadStore(m) => {
+                kill(sim, world, m);
+                on_host(world, m, |host| {
+                    host.is_bad = false;
+                    host.disks.log.clear_faults();
+                    // One that has not happened yet happens to nobody.
+                    let engine = MemoryEngine::open(&host.disks.engine());
+                    drop(engine.and_then(|engine| engine.write(Batch::default(), Durability::Buffered)));
+                });
+                start(sim, m);
+            }
+            Fault::Split(some) => self.around(&some).iter().for_each(|link| mend_link(sim, link)),
+            Fault::Unheard(m) | Fault::Unhearing(m) => self.around(&[m]).iter().for_each(|link| mend_link(sim, link)),
         }
         let mut state = world.lock();
-        if let Some((client, member)) = fault.deadens() {
+        if let Some((client, member)) = self.deadened(fault) {
             state.dead_links.retain(|(c, m, _)| (*c, *m) != (client, member));
         }
         state.note(sim.elapsed(), format_args!("mended: {fault:?}"));
     }
 }
 
+fn mend_link(sim: &mut Sim<'_>, (a, b): &Link) {
+    sim.repair(a.clone(), b.clone());
+    sim.set_link_fail_rate(a.clone(), b.clone(), 0.0);
+    sim.set_link_max_message_latency(a.clone(), b.clone(), LATENCY);
+}
+
 pub(crate) fn client_name(client: usize) -> String {
     format!("c{client}")
 }
 
-fn edit(world: &World, member: usize, change: impl FnOnce(&mut crate::world::MemberState)) {
-    if let Some(member) = world.lock().members.get_mut(member) {
-        change(member);
-    }
-}
-
-/// The host loses power.
+/// The host dies: with its process alone, or with its power, which loses what was not synced.
 pub(crate) fn kill(sim: &mut Sim<'_>, world: &World, member: usize) {
     if !sim.is_host_running(member::name(member)) {
         return;
     }
     sim.crash(member::name(member));
-    // What of the log was not synced is lost by halves.
-    let mut random = Random::new(sim.elapsed().as_millis() as u64 ^ member as u64);
-    edit(world, member, |state| {
-        state.disks.crash(&mut || random.next());
-        state.applied = 0;
+    let mut random = Random::new(sim.elapsed().as_millis() as u64 ^ (member as u64) << 32);
+    let loses_power = !random.one_in(4);
+    on_host(world, member, |host| {
+        if loses_power {
+            // What of the log was not synced is lost by halves.
+            host.disks.crash(&mut || random.next());
+        }
     });
+}
+
+fn on_host(world: &World, number: usize, change: impl FnOnce(&mut Host)) {
+    if let Some(host) = world.lock().hosts.get_mut(number) {
+        change(host);
+    }
 }
 
 pub(crate) fn start(sim: &mut Sim<'_>, member: usize) {
@@ -200,6 +285,7 @@ pub(crate) fn network(seed: u64) -> Sim<'static> {
         .tick_duration(Duration::from_millis(5))
         .min_message_latency(Duration::from_millis(1))
         .max_message_latency(LATENCY)
+        .repair_rate(0.5)
         .tcp_capacity(256)
         .build()
 }

@@ -1,16 +1,22 @@
-//! The log that all members apply, and what it means, by a model of its own.
+//! What happened, by what the members say of it: each change of each revision, as the first member published
+//! it, held against a model of its own; whatever another member publishes must be the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::time::Duration;
 
 use bytes::Bytes;
+use stentor_mvcc::Record;
 
-/// A pair as the log leaves it.
+/// A pair as a change leaves it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pair {
     pub(crate) value: Bytes,
     pub(crate) created: i64,
     pub(crate) modified: i64,
     pub(crate) version: u64,
+    /// The lease it is attached to, or 0.
+    pub(crate) lease: i64,
 }
 
 /// One change of one key.
@@ -23,39 +29,52 @@ pub(crate) struct Change {
     pub(crate) before: Option<Pair>,
 }
 
-/// One entry of the log.
-#[derive(Clone, Debug)]
-pub(crate) enum Op {
-    /// One key; `None` deletes it.
-    One(String, Option<Bytes>),
-    /// All keys with this prefix are deleted.
-    DeletePrefix(String),
-    /// Several keys in one revision.
-    Several(Vec<(String, Option<Bytes>)>),
-    Compact(i64),
+/// One change as a member publishes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Published {
+    pub(crate) revision: i64,
+    pub(crate) key: String,
+    pub(crate) after: Option<Pair>,
 }
 
-/// What was written, and what it did.
+impl Published {
+    /// # Errors
+    /// A record that can't be read.
+    pub(crate) fn read(record: &Record) -> Result<Published, String> {
+        let pair = record.pair().map_err(|error| error.to_string())?;
+        let key = String::from_utf8(pair.key.to_vec()).map_err(|error| error.to_string())?;
+        let after = (!record.is_delete()).then_some(Pair {
+            value: pair.value,
+            created: pair.create_revision,
+            modified: pair.mod_revision,
+            version: u64::try_from(pair.version).unwrap_or_default(),
+            lease: pair.lease,
+        });
+        Ok(Published { revision: record.id.revision.get(), key, after })
+    }
+}
+
+/// The history on which all members agree.
 #[derive(Debug)]
 pub(crate) struct Log {
-    pub(crate) entries: Vec<Op>,
     pub(crate) changes: Vec<Change>,
-    /// In ascending order.
-    pub(crate) compactions: Vec<i64>,
+    /// When each revision was first published, from the second on.
+    pub(crate) published_at: Vec<Duration>,
+    pub(crate) compactions: BTreeSet<i64>,
     pub(crate) revision: i64,
-    /// After each entry.
-    pub(crate) revisions: Vec<i64>,
+    /// Where each revision's changes begin, from the second on.
+    begins: Vec<usize>,
     pairs: BTreeMap<String, Pair>,
 }
 
 impl Log {
     pub(crate) fn new() -> Log {
         Log {
-            entries: Vec::new(),
             changes: Vec::new(),
-            compactions: Vec::new(),
+            published_at: Vec::new(),
+            compactions: BTreeSet::new(),
             revision: 1,
-            revisions: Vec::new(),
+            begins: Vec::new(),
             pairs: BTreeMap::new(),
         }
     }
@@ -64,58 +83,119 @@ impl Log {
         self.compactions.last().copied().unwrap_or_default()
     }
 
-    pub(crate) fn append(&mut self, op: Op) {
-        match &op {
-            Op::One(key, value) => self.write(vec![(key.clone(), value.clone())]),
-            Op::Several(writes) => self.write(writes.clone()),
-            Op::DeletePrefix(prefix) => {
-                let keys = self.pairs.keys().filter(|key| key.starts_with(prefix));
-                self.write(keys.map(|key| (key.clone(), None)).collect());
-            }
-            Op::Compact(revision) => self.compactions.push(*revision),
-        }
-        self.entries.push(op);
-        self.revisions.push(self.revision);
+    /// The changes of one revision.
+    pub(crate) fn at(&self, revision: i64) -> &[Change] {
+        self.changes.get(self.places(revision)).unwrap_or_default()
     }
 
-    /// All in one revision, which is used only if something changes.
-    fn write(&mut self, writes: Vec<(String, Option<Bytes>)>) {
-        let revision = self.revision + 1;
-        for (key, value) in writes {
-            let before = self.pairs.get(&key).cloned();
-            let after = value.map(|value| Pair {
-                value,
-                created: before.as_ref().map_or(revision, |pair| pair.created),
-                modified: revision,
-                version: before.as_ref().map_or(1, |pair| pair.version + 1),
-            });
-            match &after {
-                Some(pair) => drop(self.pairs.insert(key.clone(), pair.clone())),
-                None if before.is_none() => continue,
-                None => drop(self.pairs.remove(&key)),
-            }
-            self.changes.push(Change { revision, key, after, before });
-            self.revision = revision;
+    /// A key as it is now.
+    pub(crate) fn pair(&self, key: &str) -> Option<&Pair> {
+        self.pairs.get(key)
+    }
+
+    /// When a revision was first published.
+    pub(crate) fn first_seen(&self, revision: i64) -> Option<Duration> {
+        self.published_at.get(number(revision)?).copied()
+    }
+
+    fn places(&self, revision: i64) -> Range<usize> {
+        let Some(number) = number(revision) else { return 0..0 };
+        let Some(begin) = self.begins.get(number).copied() else { return 0..0 };
+        begin..self.begins.get(number + 1).copied().unwrap_or(self.changes.len())
+    }
+
+    /// A member has published all changes of one revision.
+    ///
+    /// # Errors
+    /// They are not what others have published, not the next revision, or not what follows from those before.
+    pub(crate) fn publish(&mut self, revision: i64, changes: &[Published], at: Duration) -> Result<(), String> {
+        if revision <= self.revision {
+            let known = self.at(revision);
+            let is_same = known.len() == changes.len()
+                && known.iter().zip(changes).all(|(a, b)| a.key == b.key && a.after == b.after);
+            return if is_same {
+                Ok(())
+            } else {
+                Err(format!("revision {revision} is {changes:?}, and was {known:?}"))
+            };
         }
+        if revision != self.revision + 1 {
+            return Err(format!("revision {revision} follows {}", self.revision));
+        }
+        self.begins.push(self.changes.len());
+        self.published_at.push(at);
+        self.revision = revision;
+        changes.iter().try_for_each(|change| self.append(change))
+    }
+
+    fn append(&mut self, change: &Published) -> Result<(), String> {
+        let Published { revision, key, after } = change.clone();
+        let before = self.pairs.get(&key).cloned();
+        match &after {
+            Some(pair) => {
+                let created = before.as_ref().map_or(revision, |pair| pair.created);
+                let version = before.as_ref().map_or(1, |pair| pair.version + 1);
+                if (pair.created, pair.modified, pair.version) != (created, revision, version) {
+                    return Err(format!("{change:?} does not follow from {before:?}"));
+                }
+                self.pairs.insert(key.clone(), pair.clone());
+            }
+            None if before.is_none() => return Err(format!("{change:?} deletes what is not there")),
+            None => drop(self.pairs.remove(&key)),
+        }
+        self.changes.push(Change { revision, key, after, before });
+        Ok(())
     }
 }
 
+fn number(revision: i64) -> Option<usize> {
+    usize::try_from(revision.checked_sub(2)?).ok()
+}
+
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    #[test]
-    fn a_revision_is_used_only_by_what_changes_something() {
+    pub(crate) fn put(revision: i64, key: &str, value: &str, created: i64, version: u64) -> Published {
+        let pair = Pair { value: value.to_owned().into(), created, modified: revision, version, lease: 0 };
+        Published { revision, key: key.to_owned(), after: Some(pair) }
+    }
+
+    pub(crate) fn delete(revision: i64, key: &str) -> Published {
+        Published { revision, key: key.to_owned(), after: None }
+    }
+
+    /// `a` put twice, then with `b`, then both deleted.
+    pub(crate) fn log() -> Log {
         let mut log = Log::new();
-        log.append(Op::One("a".into(), Some("1".into())));
-        log.append(Op::One("b".into(), None));
-        log.append(Op::Several(vec![("a".into(), Some("2".into())), ("b".into(), Some("1".into()))]));
-        log.append(Op::DeletePrefix("".into()));
-        log.append(Op::DeletePrefix("".into()));
-        assert_eq!(log.revisions, [2, 2, 3, 4, 4]);
-        let seen: Vec<_> = log.changes.iter().map(|c| (c.revision, c.key.as_str(), c.after.is_some())).collect();
-        assert_eq!(seen, [(2, "a", true), (3, "a", true), (3, "b", true), (4, "a", false), (4, "b", false)]);
-        let pair = log.changes.get(1).unwrap().after.clone().unwrap();
-        assert_eq!((pair.created, pair.modified, pair.version), (2, 3, 2));
+        let revisions = [
+            vec![put(2, "a", "1.", 2, 1)],
+            vec![put(3, "a", "2.", 2, 2), put(3, "b", "2.", 3, 1)],
+            vec![delete(4, "a"), delete(4, "b")],
+        ];
+        for (revision, changes) in (2..).zip(&revisions) {
+            log.publish(revision, changes, Duration::ZERO).unwrap();
+        }
+        log
+    }
+
+    #[test]
+    fn a_member_that_publishes_something_else_is_found() {
+        let mut log = log();
+        let again = [put(3, "a", "2.", 2, 2), put(3, "b", "2.", 3, 1)];
+        assert_eq!(log.publish(3, &again, Duration::ZERO), Ok(()), "another member, or the same again");
+        assert!(log.publish(3, &again[..1], Duration::ZERO).is_err(), "an event is missing");
+        assert!(log.publish(3, &[again[1].clone(), again[0].clone()], Duration::ZERO).is_err(), "another order");
+        assert!(log.publish(3, &[put(3, "a", "3.", 2, 2), again[1].clone()], Duration::ZERO).is_err());
+        assert!(log.publish(4, &[delete(4, "a")], Duration::ZERO).is_err());
+        assert!(log.publish(6, &[put(6, "a", "4.", 6, 1)], Duration::ZERO).is_err(), "a revision is missing");
+        assert_eq!(log.publish(5, &[put(5, "a", "4.", 5, 1)], Duration::ZERO), Ok(()));
+    }
+
+    #[test]
+    fn what_does_not_follow_is_found() {
+        for wrong in [put(5, "a", "4.", 2, 1), put(5, "a", "4.", 5, 3), delete(5, "a")] {
+            assert!(log().publish(5, &[wrong], Duration::ZERO).is_err());
+        }
     }
 }

@@ -1,12 +1,20 @@
-//! Runs clients and members in a simulated network, with faults drawn from a seed, and checks what every
-//! watch saw. Started by `cargo xtask simulate`; see docs/client-tests.md.
+//! Runs clusters and their clients in a simulated network, with faults drawn from a seed, and checks what every
+//! client was told. Started by `cargo xtask simulate`; see docs/client-tests.md.
 
+mod calls;
 mod check;
+mod ending;
 mod faults;
+mod history;
+mod leases;
 mod log;
 mod member;
+mod operator;
+mod place;
+mod programs;
 mod random;
 mod reached;
+mod restore;
 mod run;
 mod watcher;
 mod workload;

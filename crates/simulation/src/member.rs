@@ -1,32 +1,34 @@
-//! A member: the whole server on the memory engine, and what brings it the log.
+//! A member: the whole server on disks in memory, replicating with the others over the simulated network.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use hyper_util::rt::TokioIo;
-use stentor_proto::EtcdError;
-use stentor_proto::etcdserverpb::kv_client::KvClient;
-use stentor_proto::etcdserverpb::request_op::Request;
-use stentor_proto::etcdserverpb::{CompactionRequest, DeleteRangeRequest, PutRequest, RequestOp, TxnRequest};
+use stentor_mvcc::engine::memory::MemoryEngine;
+use stentor_mvcc::{Commit, Observer, Options, Store};
+use stentor_server::cluster::{JoinError, Joined, join};
 use stentor_server::config::{self, Command, Config};
-use stentor_server::environment::{Barrier, Environment, Workers};
+use stentor_server::environment::{Environment, Workers};
 use stentor_server::member::Member;
 use stentor_server::metrics::Metrics;
 use stentor_server::net::{Listener, Server};
-use tokio::io::DuplexStream;
+use stentor_server::peers::{Dialer, PeerIo, Target};
+use stentor_server::storage::{Disks, Storage};
 use tokio_util::sync::CancellationToken;
-use tonic::Code;
-use tonic::transport::{Channel, Endpoint};
 use turmoil::net::{TcpListener, TcpStream};
 
-use crate::log::Op;
+use crate::log::Published;
+use crate::place::Place;
 use crate::random::Random;
-use crate::world::{World, now};
+use crate::world::{Life, Settings, World, now};
 
 const PORT: u16 = 2379;
+const PEER_PORT: u16 = 2380;
+
+/// Between two tries to join.
+const RETRY: Duration = Duration::from_millis(300);
 
 /// The host's name of a member.
 pub(crate) fn name(member: usize) -> String {
@@ -38,155 +40,216 @@ pub(crate) fn endpoint(member: usize) -> String {
     format!("{}:{PORT}", name(member))
 }
 
-/// How often a member looks for new entries, and a read for what was applied.
-const STEP: Duration = Duration::from_millis(10);
+/// Where other members find it.
+pub(crate) fn peer_url(member: usize) -> String {
+    format!("http://{}:{PEER_PORT}", name(member))
+}
 
-/// A linearizable read gives up after this.
-const BARRIER_TIME: Duration = Duration::from_secs(5);
+/// How `--initial-cluster` names a member.
+pub(crate) fn in_cluster(member: usize) -> String {
+    format!("{}={}", name(member), peer_url(member))
+}
 
-/// What a pipe within a member holds.
-const PIPE_BYTES: usize = 1 << 20;
+/// Runs what is to be run on a host, from what its disks hold, until it is killed.
+pub(crate) async fn run(world: World, number: usize, random: Random) -> turmoil::Result {
+    let ended = live(&world, number, random).await;
+    if ended.is_err() && !world.lock().hosts.get(number).is_some_and(|host| host.is_bad) {
+        return ended;
+    }
+    std::future::pending().await
+}
 
-/// Runs a member from what its disk holds, until its host is killed.
-pub(crate) async fn run(world: World, number: usize, mut random: Random) -> turmoil::Result {
-    let (disks, cluster) = {
+/// Until the member is removed from its cluster, or can't start.
+async fn live(world: &World, number: usize, mut random: Random) -> turmoil::Result {
+    let (disks, life, settings) = {
         let state = world.lock();
-        let member = state.members.get(number).ok_or("no such member")?;
-        (member.disks.clone(), state.cluster)
+        let host = state.hosts.get(number).ok_or("no such host")?;
+        (host.disks.clone(), host.life.clone(), state.settings)
     };
-    let config = config(number, cluster)?;
+    if life == Life::Empty {
+        return Ok(());
+    }
+    let config = config(number, &life, settings)?;
+    let environment = environment(random.next());
+    // Connections wait from the start on, as they do at a real one.
+    let clients = Network(TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)).await?);
+    let peers = Network(TcpListener::bind((Ipv4Addr::UNSPECIFIED, PEER_PORT)).await?);
+    let joined = if life != Life::Initial && !holds_data(&disks)? {
+        let Some(joined) = joined(world, number, &config, &environment).await? else { return Ok(()) };
+        Some(joined)
+    } else {
+        None
+    };
     let metrics = Metrics::new(config.metrics);
     let stop = CancellationToken::new();
-    let environment = environment(&world, number, random.next());
-    let member = Member::start(disks.storage()?, &config, environment, metrics.clone(), &stop)?;
-    let server = Server::new(&config, metrics, stop);
-    let (near, far) = tokio::io::duplex(PIPE_BYTES);
-    server.serve(Pipe(Some(far)), member.app());
-    server.serve(Network(TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)).await?), member.app());
-    member.set_serving(true).await;
-    let applied = world.lock().entries_at(member.node.store.view().revision().get());
-    world.lock().note(now(), format_args!("m{number} starts after entry {applied}"));
-    follow(&world, number, applied, kv(near), random).await
-}
-
-fn config(number: usize, cluster: u64) -> Result<Config, String> {
-    let Ok(Command::Run { mut config, .. }) = config::load([], []) else { return Err("no configuration".to_owned()) };
-    config.cluster_id = Some(cluster);
-    config.member_id = Some(number as u64 + 1);
-    config.max_request_bytes = 1 << 20;
-    Ok(*config)
-}
-
-fn environment(world: &World, number: usize, seed: u64) -> Environment {
-    let drawn = AtomicU64::new(seed);
-    let world = world.clone();
-    let barrier: Barrier = Arc::new(move || Box::pin(caught_up(world.clone(), number)));
-    Environment {
-        wall_unix_ms: Arc::new(|| 1_700_000_000_000 + now().as_millis() as u64),
-        random: Arc::new(move || Random::new(drawn.fetch_add(1, Ordering::Relaxed)).next()),
-        workers: Workers::Tasks,
-        barrier: Some(barrier),
-        dialer: stentor_server::peers::Dialer::system(),
+    let place = Arc::new(Place {
+        world: world.clone(),
+        number,
+        disks: disks.clone(),
+        fails: random.one_in(4).into(),
+        has_started: false.into(),
+    });
+    let storage = Storage { received: place.clone(), ..disks.storage()? };
+    let member = Member::start_joined(storage, &config, environment, metrics.clone(), joined.as_ref(), &stop)?;
+    place.has_started.store(true, Ordering::Relaxed);
+    let applied = member.node.store.view().applied();
+    world.note(format_args!("m{number} starts at {applied:?}"));
+    let follower = Arc::new(Follower { world: world.clone(), number, last: AtomicI64::default() });
+    follower.last.store(member.node.store.observe(&follower).revision().get(), Ordering::Relaxed);
+    if let Some(host) = world.lock().hosts.get_mut(number) {
+        host.node = Arc::downgrade(&member.node);
     }
-}
-
-/// Waits until the member has applied all that was written before.
-async fn caught_up(world: World, number: usize) -> Result<(), EtcdError> {
-    let end = world.lock().length;
-    let reached = async {
-        while world.lock().members.get(number).is_none_or(|member| member.applied < end) {
-            tokio::time::sleep(STEP).await;
-        }
+    let peer_server = Server::new(&of_peers(&config), metrics.clone(), stop.clone());
+    peer_server.serve(peers, member.peer_app());
+    let server = Server::new(&config, metrics, stop.clone());
+    let serving = async {
+        member.node.has_leader().await;
+        server.serve(clients, member.app());
+        member.set_serving(true).await;
+        std::future::pending::<()>().await;
     };
-    tokio::time::timeout(BARRIER_TIME, reached).await.map_err(|_| EtcdError::Timeout)
-}
-
-/// Applies the log as it comes.
-async fn follow(
-    world: &World,
-    number: usize,
-    mut applied: usize,
-    mut kv: KvClient<Channel>,
-    mut random: Random,
-) -> turmoil::Result {
-    loop {
-        if let Some(member) = world.lock().members.get_mut(number) {
-            member.applied = applied;
-        }
-        let due = world.lock().due(number, applied, now());
-        let Some(op) = due else {
-            tokio::time::sleep(STEP).await;
-            continue;
-        };
-        apply(&mut kv, op).await?;
-        applied += 1;
-        if random.one_in(8)
-            && let Some(member) = world.lock().members.get(number)
-        {
-            member.disks.engine().write_back();
-        }
+    tokio::select! {
+        () = serving => {}
+        () = write_back(&disks, random) => {}
+        () = member.node.removed() => {}
     }
-}
-
-async fn apply(kv: &mut KvClient<Channel>, op: Op) -> Result<(), tonic::Status> {
-    match op {
-        Op::One(key, Some(value)) => drop(kv.put(put(key, value)).await?),
-        Op::One(key, None) => drop(kv.delete_range(delete(key)).await?),
-        Op::DeletePrefix(prefix) => {
-            // No key holds a character this high.
-            let range_end = format!("{prefix}\u{7f}").into();
-            drop(kv.delete_range(DeleteRangeRequest { range_end, ..delete(prefix) }).await?);
+    world.note(format_args!("m{number} was removed"));
+    stop.cancel();
+    server.shutdown(RETRY).await;
+    peer_server.shutdown(RETRY).await;
+    member.ended().await;
+    {
+        let mut state = world.lock();
+        state.reached.removed_members += 1;
+        if let Some(host) = state.hosts.get_mut(number) {
+            host.life = Life::Empty;
+            host.node = Weak::new();
+            host.disks = Disks::new();
         }
-        Op::Several(writes) => {
-            let op = |(key, value)| match value {
-                Some(value) => Request::RequestPut(put(key, value)),
-                None => Request::RequestDeleteRange(delete(key)),
-            };
-            let success = writes.into_iter().map(op).map(|request| RequestOp { request: Some(request) }).collect();
-            drop(kv.txn(TxnRequest { success, ..TxnRequest::default() }).await?);
-        }
-        Op::Compact(revision) => match kv.compact(CompactionRequest { revision, physical: false }).await {
-            // Before it crashed.
-            Err(status) if status.code() == Code::OutOfRange => {}
-            answer => drop(answer?),
-        },
     }
     Ok(())
 }
 
-fn put(key: String, value: bytes::Bytes) -> PutRequest {
-    PutRequest { key: key.into(), value, ..PutRequest::default() }
+/// What is not synced reaches the disk at any time.
+async fn write_back(disks: &Disks, mut random: Random) {
+    loop {
+        tokio::time::sleep(random.millis(1, 2_000)).await;
+        disks.engine().write_back();
+    }
 }
 
-fn delete(key: String) -> DeleteRangeRequest {
-    DeleteRangeRequest { key: key.into(), ..DeleteRangeRequest::default() }
+/// Whether a member has begun on these disks.
+fn holds_data(disks: &Disks) -> turmoil::Result<bool> {
+    let store = Store::open(MemoryEngine::open(&disks.engine())?, Options::default())?;
+    Ok(store.identity()?.is_some())
 }
 
-/// The member's own way to itself.
-fn kv(pipe: DuplexStream) -> KvClient<Channel> {
-    let mut pipe = Some(pipe);
-    let connect = tower::service_fn(move |_| {
-        let pipe = pipe.take().ok_or_else(|| io::Error::other("there is one pipe"));
-        async { pipe.map(TokioIo::new) }
-    });
-    KvClient::new(Endpoint::from_static("http://pipe").connect_with_connector_lazy(connect))
-}
-
-/// Accepts one pipe.
-struct Pipe(Option<DuplexStream>);
-
-impl Listener for Pipe {
-    type Io = DuplexStream;
-
-    async fn accept(&mut self) -> io::Result<(DuplexStream, SocketAddr)> {
-        match self.0.take() {
-            Some(pipe) => Ok((pipe, self.local_addr())),
-            None => std::future::pending().await,
+/// Joins the cluster; `None` if it has no such member any more.
+async fn joined(
+    world: &World,
+    number: usize,
+    config: &Config,
+    environment: &Environment,
+) -> turmoil::Result<Option<Joined>> {
+    loop {
+        match join(config, &environment.dialer).await {
+            Ok(joined) => return Ok(Some(joined)),
+            // Whoever answers may not know yet.
+            Err(JoinError::NoAnswer | JoinError::NotAdded(_) | JoinError::Others(_)) => tokio::time::sleep(RETRY).await,
+        }
+        if world.lock().hosts.get(number).is_none_or(|host| host.life == Life::Empty) {
+            return Ok(None);
         }
     }
+}
 
-    fn local_addr(&self) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, 1).into()
+fn config(number: usize, life: &Life, settings: Settings) -> Result<Config, String> {
+    let (cluster, state) = match life {
+        Life::Joins(cluster) => (cluster.clone(), "existing"),
+        _ => ((0..settings.members).map(in_cluster).collect::<Vec<_>>().join(","), "new"),
+    };
+    let flags = vec![
+        format!("--name={}", name(number)),
+        format!("--initial-cluster={cluster}"),
+        format!("--initial-cluster-state={state}"),
+        format!("--initial-cluster-token=t{}", settings.token),
+        format!("--initial-advertise-peer-urls={}", peer_url(number)),
+        format!("--listen-client-urls=http://0.0.0.0:{PORT}"),
+        format!("--advertise-client-urls=http://{}", endpoint(number)),
+        format!("--snapshot-count={}", settings.snapshot_count),
+        format!("--snapshot-catchup-entries={}", settings.catch_up_entries),
+        format!("--strict-reconfig-check={}", settings.strict),
+        format!("--max-request-bytes={}", 1 << 20),
+    ];
+    match config::load(flags.into_iter().map(Into::into), []) {
+        Ok(Command::Run { config, .. }) => Ok(*config),
+        Ok(_) => Err("no configuration".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Members ask each other for a sign of life as often as they like.
+fn of_peers(config: &Config) -> Config {
+    let mut config = config.clone();
+    config.keepalive.min_time = Duration::ZERO;
+    config.max_concurrent_streams = u32::MAX;
+    config
+}
+
+fn environment(seed: u64) -> Environment {
+    let drawn = AtomicU64::new(seed);
+    let dialer = Dialer::new(|target: Target| {
+        Box::pin(async move {
+            let stream = TcpStream::connect((target.host.as_str(), target.port)).await?;
+            Ok(Box::new(stream) as Box<dyn PeerIo>)
+        })
+    });
+    Environment {
+        wall_unix_ms: Arc::new(|| 1_700_000_000_000 + now().as_millis() as u64),
+        random: Arc::new(move || Random::new(drawn.fetch_add(1, Ordering::Relaxed)).next()),
+        workers: Workers::Tasks,
+        dialer,
+    }
+}
+
+/// Holds what a member applies against what the others did.
+struct Follower {
+    world: World,
+    number: usize,
+    /// The last revision.
+    last: AtomicI64,
+}
+
+impl Follower {
+    fn follow(&self, commit: &Commit) -> Result<(), String> {
+        let mut state = self.world.lock();
+        state.log.compactions.extend(commit.compacted.map(stentor_client::Revision::get));
+        let revision = commit.revision.get();
+        let last = self.last.swap(revision, Ordering::Relaxed);
+        let changes = commit.records.iter().map(Published::read).collect::<Result<Vec<_>, _>>()?;
+        if let Some(first) = changes.first() {
+            if first.revision != last + 1 {
+                return Err(format!("revision {} comes after {last}", first.revision));
+            }
+            return state.publish(changes, now());
+        }
+        if revision < last {
+            return Err(format!("it goes back from revision {last} to {revision}"));
+        }
+        if revision > last {
+            state.reached.stores_received += 1;
+            state.note(now(), format_args!("m{} has received a store at {revision}", self.number));
+        }
+        Ok(())
+    }
+}
+
+impl Observer for Follower {
+    fn committed(&self, commit: &Commit) {
+        if let Err(error) = self.follow(commit) {
+            let mut state = self.world.lock();
+            state.wrong.push(format!("m{}: {error}", self.number));
+        }
     }
 }
 

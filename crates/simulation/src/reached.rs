@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use stentor_client::{Counter, ErrorKind, Metrics};
 
-use crate::check::Excuses;
+use crate::history::{Answer, Ask};
 use crate::watcher::{End, Item, Record};
 
 macro_rules! reached {
@@ -29,9 +29,38 @@ macro_rules! reached {
 reached! {
     partitions,
     holds,
-    kills,
-    lags,
+    losses,
     slow_links,
+    kills,
+    disk_failures,
+    /// Of the members, into two parts.
+    splits,
+    asymmetric_splits,
+    /// Terms in which there was a leader.
+    terms,
+    writes,
+    reads,
+    serializable_reads,
+    /// Transactions that read instead of writing.
+    refused_txns,
+    calls_failed,
+    leases,
+    renewals,
+    revocations,
+    /// Revisions by leases that had run out.
+    expiries,
+    compactions,
+    additions,
+    promotions,
+    removals,
+    /// Members that have noticed that they were removed.
+    removed_members,
+    transfers,
+    stores_received,
+    /// Stores that a member has received and could not take over before it died.
+    adoptions_failed,
+    /// Those that it took over when it started again.
+    adopted_at_start,
     restores,
     watches,
     events,
@@ -76,6 +105,15 @@ impl Metrics for Counted {
 }
 
 impl Reached {
+    pub(crate) fn count_answer(&mut self, ask: &Ask, answer: &Answer) {
+        *match (ask, answer) {
+            (Ask::Read { serializable: true, .. }, _) => &mut self.serializable_reads,
+            (Ask::Read { .. }, _) => &mut self.reads,
+            (_, Answer::Txn(Err(_))) => &mut self.refused_txns,
+            _ => &mut self.writes,
+        } += 1;
+    }
+
     pub(crate) fn count(&mut self, record: &Record) {
         self.watches += 1;
         self.events += record.events() as u64;
@@ -104,10 +142,6 @@ impl Reached {
         self.silent_streams += counted.get(Counter::SilentStreams);
         self.stale_events += counted.get(Counter::StaleEvents);
         self.untrusted_notes += counted.get(Counter::UntrustedNotes);
-    }
-
-    pub(crate) fn count_run(&mut self, excuses: &Excuses) {
-        self.restores += u64::from(excuses.restored_at.is_some());
     }
 
     /// What should have been met, and was not.

@@ -7,11 +7,12 @@ use stentor_client::{
 };
 use turmoil::net::TcpStream;
 
+use crate::calls::Calls;
 use crate::log::{Change, Pair};
-use crate::member;
 use crate::random::Random;
-use crate::workload::KEYS;
+use crate::workload::{KEYS, Workload};
 use crate::world::{World, now};
+use crate::{leases, member, programs};
 
 /// Which keys, in words of the simulation's own.
 #[derive(Clone, Debug)]
@@ -166,7 +167,7 @@ pub(crate) struct Record {
     pub(crate) name: String,
     pub(crate) ask: Ask,
     pub(crate) asked_at: Duration,
-    /// The log's revision then.
+    /// The highest revision that anybody had been told of then.
     pub(crate) asked_revision: i64,
     /// The position once the watch was confirmed, and the log's revision then.
     pub(crate) created: Option<(Option<i64>, i64)>,
@@ -181,9 +182,12 @@ impl Record {
     }
 }
 
-/// Runs one client with several watches, each followed by others when it ends.
+/// Programs of a client that write and read.
+const PROGRAMS: usize = 3;
+
+/// Runs one client with several watches, each followed by others when it ends, and programs that write.
 pub(crate) async fn run(world: World, number: usize, slots: usize, mut random: Random) -> turmoil::Result {
-    let members = world.lock().members.len();
+    let members = world.lock().hosts.len();
     let client = Client::builder((0..members).map(member::endpoint))
         .seed(random.next())
         .connector(|endpoint: Endpoint| async move { TcpStream::connect(endpoint.to_string()).await })
@@ -191,6 +195,14 @@ pub(crate) async fn run(world: World, number: usize, slots: usize, mut random: R
         .build()?;
     for slot in 0..slots {
         tokio::spawn(follow(world.clone(), client.clone(), number, slot, random.fork()));
+    }
+    let calls = Calls::new(members)?;
+    for program in 0..PROGRAMS {
+        let (name, workload) = (format!("c{number}.p{program}"), Workload::new(random.fork()));
+        tokio::spawn(programs::run(world.clone(), name, calls.clone(), workload, random.fork()));
+    }
+    if world.lock().settings.with_leases {
+        tokio::spawn(leases::run(world.clone(), format!("c{number}.l"), calls, random.fork()));
     }
     std::future::pending().await
 }
@@ -206,7 +218,7 @@ async fn follow(world: World, client: Client, number: usize, slot: usize, mut ra
             let ask = Ask::draw(&mut random, state.log.revision, state.log.compacted());
             let (name, asked_at) = (format!("c{number}.{slot}.{life}"), now());
             state.note(asked_at, format_args!("{name} asks {ask:?}"));
-            let asked_revision = state.log.revision;
+            let asked_revision = state.history.known;
             let (created, items, position, end) = (None, Vec::new(), None, None);
             let record = Record { name, ask: ask.clone(), asked_at, asked_revision, created, items, position, end };
             state.records.push(record);
@@ -346,5 +358,9 @@ pub(crate) fn differs(event: &Event, change: &Change, prev_kv: bool) -> Option<&
 
 fn is(kv: &stentor_client::KeyValue, pair: &Pair) -> bool {
     let revisions = (kv.create_revision().get(), kv.mod_revision().get());
-    *kv.value() == pair.value && revisions == (pair.created, pair.modified) && kv.version() == pair.version
+    let lease = kv.lease().map_or(0, stentor_client::LeaseId::get);
+    lease == pair.lease
+        && *kv.value() == pair.value
+        && revisions == (pair.created, pair.modified)
+        && kv.version() == pair.version
 }

@@ -1,13 +1,17 @@
-//! What all hosts of a run share beside the network: the log, how far each member is, and what was seen.
+//! What all hosts of a run share beside the network: what is on the disks, and what was seen.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use stentor_server::node::Node;
 use stentor_server::storage::Disks;
 
-use crate::log::{Log, Op};
+use crate::history::History;
+use crate::log::{Log, Published};
 use crate::member;
-use crate::reached::Counted;
+use crate::random::Random;
+use crate::reached::{Counted, Reached};
 use crate::watcher::Record;
 
 /// What a client does by default.
@@ -20,43 +24,81 @@ pub(crate) struct World(Arc<Mutex<State>>);
 /// The state of a run.
 pub(crate) struct State {
     pub(crate) log: Log,
-    /// When each entry was written.
-    pub(crate) written_at: Vec<Duration>,
-    /// So many entries of the log are there: less than all after a restore.
-    pub(crate) length: usize,
-    pub(crate) cluster: u64,
-    pub(crate) members: Vec<MemberState>,
+    pub(crate) history: History,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) settings: Settings,
+    pub(crate) reached: Reached,
     pub(crate) counted: Counted,
     /// Client and member between which nothing can be told to the other, and since when.
     pub(crate) dead_links: Vec<(usize, usize, Duration)>,
     pub(crate) records: Vec<Record>,
-    /// Slow programs become fast, and no new watch is begun.
+    /// What members did that they must not.
+    pub(crate) wrong: Vec<String>,
+    /// Nothing more is written.
+    pub(crate) quiet: bool,
+    /// Programs that take slowly become fast, and nothing new is begun.
     pub(crate) closing: bool,
     pub(crate) trace: Vec<String>,
 }
 
-/// One member, running or not.
-pub(crate) struct MemberState {
+/// How all members of a run are started.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    /// With how many members the cluster begins.
+    pub(crate) members: usize,
+    pub(crate) snapshot_count: u64,
+    pub(crate) catch_up_entries: u64,
+    /// Tells clusters apart that are made from the same members.
+    pub(crate) token: u64,
+    /// Refuse changes of the members that endanger the majority.
+    pub(crate) strict: bool,
+    /// Whether programs hold leases.
+    pub(crate) with_leases: bool,
+}
+
+/// A host for one member.
+pub(crate) struct Host {
     pub(crate) disks: Disks,
-    pub(crate) applied: usize,
-    /// How long an entry takes to come here.
-    pub(crate) lag: Duration,
-    /// Nothing comes here.
-    pub(crate) is_cut_off: bool,
+    pub(crate) life: Life,
+    /// It is to be started anew.
+    pub(crate) is_due: bool,
+    /// One of its disks is to fail.
+    pub(crate) is_bad: bool,
+    /// The member that runs here.
+    pub(crate) node: Weak<Node>,
+}
+
+/// What a host does when it is started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Life {
+    /// Nothing.
+    Empty,
+    /// It is one of those with which the cluster begins.
+    Initial,
+    /// It joins a cluster of these members.
+    Joins(String),
 }
 
 impl World {
-    pub(crate) fn new(members: usize) -> World {
-        let member = || MemberState { disks: Disks::new(), applied: 0, lag: Duration::ZERO, is_cut_off: false };
+    pub(crate) fn new(hosts: usize, settings: Settings) -> World {
+        let host = |number| Host {
+            disks: Disks::new(),
+            life: if number < settings.members { Life::Initial } else { Life::Empty },
+            is_due: false,
+            is_bad: false,
+            node: Weak::new(),
+        };
         World(Arc::new(Mutex::new(State {
             log: Log::new(),
-            written_at: Vec::new(),
-            length: 0,
-            cluster: 0xc1,
-            members: (0..members).map(|_| member()).collect(),
+            history: History::default(),
+            hosts: (0..hosts).map(host).collect(),
+            settings,
+            reached: Reached::default(),
             counted: Counted::default(),
             dead_links: Vec::new(),
             records: Vec::new(),
+            wrong: Vec::new(),
+            quiet: false,
             closing: false,
             trace: Vec::new(),
         })))
@@ -65,28 +107,29 @@ impl World {
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    pub(crate) fn note(&self, what: impl std::fmt::Display) {
+        self.lock().note(now(), what);
+    }
 }
 
 impl State {
-    pub(crate) fn write(&mut self, op: Op, at: Duration) {
-        self.log.append(op);
-        self.written_at.push(at);
-        self.length = self.log.entries.len();
+    /// A member has applied a group of changes.
+    pub(crate) fn publish(&mut self, changes: Vec<Published>, at: Duration) -> Result<(), String> {
+        let mut by_revision: BTreeMap<i64, Vec<Published>> = BTreeMap::new();
+        changes.into_iter().for_each(|change| by_revision.entry(change.revision).or_default().push(change));
+        by_revision.iter().try_for_each(|(revision, changes)| self.log.publish(*revision, changes, at))
     }
 
-    /// The entry after `applied`, if it has come to this member.
-    pub(crate) fn due(&self, member: usize, applied: usize, now: Duration) -> Option<Op> {
-        let state = self.members.get(member).filter(|state| !state.is_cut_off)?;
-        let written = *self.written_at.get(applied)?;
-        (applied < self.length && written + state.lag <= now).then(|| self.log.entries.get(applied).cloned())?
-    }
-
-    /// How many entries lead to a revision, without those after them that change nothing.
-    pub(crate) fn entries_at(&self, revision: i64) -> usize {
-        if revision <= 1 {
-            return 0;
+    /// The number of a host on which a member is to run, mostly.
+    pub(crate) fn some_host(&self, random: &mut Random) -> usize {
+        let any = random.below(self.hosts.len() as u64) as usize;
+        if random.one_in(20) {
+            return any;
         }
-        self.log.revisions.iter().position(|after| *after >= revision).map_or(0, |last| last + 1)
+        let used = (0..).zip(&self.hosts).filter(|(_, host)| host.life != Life::Empty).map(|(number, _)| number);
+        let used: Vec<usize> = used.collect();
+        used.get(random.below(used.len() as u64) as usize).copied().unwrap_or(any)
     }
 
     /// Whether the link has been dead for as long as a client waits with its first ping.
@@ -99,9 +142,9 @@ impl State {
 
     /// How far a member's store is.
     pub(crate) fn applied_revision(&self, endpoint: &str) -> i64 {
-        let member = (0..).zip(&self.members).find(|(number, _)| member::endpoint(*number) == endpoint);
-        let last = member.and_then(|(_, member)| member.applied.checked_sub(1));
-        last.and_then(|last| self.log.revisions.get(last).copied()).unwrap_or(1)
+        let host = (0..).zip(&self.hosts).find(|(number, _)| member::endpoint(*number) == endpoint);
+        let node = host.and_then(|(_, host)| host.node.upgrade());
+        node.map_or(i64::MAX, |node| node.store.view().revision().get())
     }
 
     pub(crate) fn note(&mut self, at: Duration, what: impl std::fmt::Display) {

@@ -21,7 +21,7 @@ use tracing::{debug, info, warn};
 
 use super::incoming;
 use crate::node::Node;
-use crate::replication::{Event, position};
+use crate::replication::{Arrived, Event, position};
 use crate::rpc::of_propose;
 use crate::storage::Received;
 
@@ -130,9 +130,9 @@ impl Peer for PeerService {
         let wire = first.message.ok_or_else(unfit)?;
         let message = Message::from_wire(wire).map_err(|e| Status::invalid_argument(e.to_string()))?;
         let (place, _) = message.snapshot().filter(|_| self.is_for_us(&message, from)).ok_or_else(unfit)?;
-        let _receiving = self
-            .receiving
-            .try_acquire()
+        let receiving = self.receiving.clone();
+        let place_on_disk = receiving
+            .try_acquire_owned()
             .map_err(|_| Status::unavailable("stentor: a store is being received already"))?;
         info!(from = format!("{from:x}"), index = place.index, "receiving a store");
         let internal = |error: &dyn std::fmt::Display| Status::internal(error.to_string());
@@ -144,7 +144,7 @@ impl Peer for PeerService {
             return Err(unfit());
         }
         let (done, is_done) = oneshot::channel();
-        self.tell(Event::Received(message, engine, done)).await?;
+        self.tell(Event::Received(message, Arrived { engine, place: place_on_disk, done })).await?;
         is_done.await.map_err(|_| Status::from(EtcdError::Stopped))?;
         Ok(Response::new(SnapshotResponse {}))
     }

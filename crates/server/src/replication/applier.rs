@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use stentor_mvcc::engine::Engine;
 use stentor_mvcc::{Answer, LogPosition, Outcome, Store};
 use stentor_proto::Revision;
 use stentor_proto::storagepb::{LogEntry, log_entry::Op};
@@ -13,6 +12,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+use super::driver::Arrived;
 use super::pending::{Pending, Waiting};
 use super::proposer::{Halt, WriteHealth};
 use crate::lessor::Lessor;
@@ -99,7 +99,7 @@ pub(super) enum Work {
     /// Apply these.
     Apply(Vec<Committed>),
     /// This store, which the log goes on from, takes the place of the present one.
-    Install(Arc<dyn Engine>, LogPosition),
+    Install(Arrived, LogPosition),
 }
 
 /// Applies committed entries.
@@ -167,10 +167,10 @@ impl Applier {
                         }
                     }
                 }
-                Work::Install(engine, position) => {
+                Work::Install(arrived, position) => {
                     // What it holds goes beyond all that was handed out before.
                     group = Group::default();
-                    self.install(engine, position)?;
+                    self.install(arrived, position)?;
                 }
             }
             next = self.work.try_recv().ok();
@@ -178,14 +178,15 @@ impl Applier {
         if group.last == LogPosition::default() { Ok(()) } else { self.apply(group) }
     }
 
-    fn install(&mut self, engine: Arc<dyn Engine>, position: LogPosition) -> Result<(), Halt> {
+    fn install(&mut self, arrived: Arrived, position: LogPosition) -> Result<(), Halt> {
         self.received.adopt().map_err(stentor_mvcc::Error::from)?;
-        self.store.replace(engine)?;
+        self.store.replace(arrived.engine.clone())?;
         let view = self.store.view();
         info!(index = position.index, revision = view.revision().get(), "a store was received and is in use");
         self.follow_members();
         self.metrics.server.proposals_applied.set(position.index as i64);
         self.progress.set(position.index);
+        arrived.settle();
         Ok(())
     }
 

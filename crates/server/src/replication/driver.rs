@@ -11,7 +11,7 @@ use stentor_mvcc::{LogPosition, Store};
 use stentor_proto::EtcdError;
 use stentor_raft::log::Position;
 use stentor_raft::{Change, Committed, Follower, Membership, Message, Outputs, Refused, Replica, Role, Standing};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -49,7 +49,7 @@ pub(crate) struct Driver {
     pub(super) work: mpsc::UnboundedSender<Work>,
     pub(super) peers: Arc<Peers>,
     /// A store whose message the replica is about to be handed.
-    pub(super) arrived: Option<Arc<dyn Engine>>,
+    pub(super) arrived: Option<Arrived>,
     pub(super) standing: watch::Sender<Standing>,
     pub(super) progress: Arc<Progress>,
     pub(super) pending: Arc<Pending>,
@@ -66,8 +66,8 @@ pub(crate) struct Driver {
 pub(crate) enum Event {
     /// They say.
     Message(Message),
-    /// They have sent a store, which is on disk. The sender is told once it is in use or refused.
-    Received(Message, Arc<dyn Engine>, oneshot::Sender<()>),
+    /// They have sent a store, which is on disk.
+    Received(Message, Arrived),
     /// A message to this member could not be carried.
     Unreachable(u64),
     /// A snapshot for this member was delivered, or was not.
@@ -76,6 +76,25 @@ pub(crate) enum Event {
     Transfer(u64),
     /// How far are the others? Nobody, unless this is the leader.
     Followers(oneshot::Sender<(u64, Vec<Follower>)>),
+}
+
+/// A store that has come from another member.
+pub(crate) struct Arrived {
+    pub(crate) engine: Arc<dyn Engine>,
+    /// Its place on disk, where no other store is received until it is in use or refused, whatever becomes of
+    /// who has received it.
+    pub(crate) place: OwnedSemaphorePermit,
+    /// Told then.
+    pub(crate) done: oneshot::Sender<()>,
+}
+
+impl Arrived {
+    /// It is in use, or refused.
+    pub(super) fn settle(self) {
+        drop(self.place);
+        // Whoever has received it may be gone.
+        let _ = self.done.send(());
+    }
 }
 
 /// What has happened.
@@ -204,16 +223,16 @@ impl Driver {
     fn take(&mut self, event: Event) -> Result<(), Halt> {
         match event {
             Event::Message(message) => self.replica.step(message),
-            Event::Received(message, engine, done) => {
+            Event::Received(message, arrived) => {
                 // What came before must not be mixed up with what it says.
                 self.advance()?;
-                self.arrived = Some(engine);
+                self.arrived = Some(arrived);
                 self.replica.step(message);
                 self.advance()?;
                 // Not wanted any more: it goes with the next one, or at the next start.
-                self.arrived = None;
-                // Whoever has received it may be gone.
-                let _ = done.send(());
+                if let Some(refused) = self.arrived.take() {
+                    refused.settle();
+                }
             }
             Event::Unreachable(id) => self.replica.unreachable(id),
             Event::SnapshotSent(id, delivered) => self.replica.snapshot_sent(id, delivered),
@@ -361,7 +380,7 @@ struct Sink<'a> {
     work: &'a mpsc::UnboundedSender<Work>,
     standing: &'a watch::Sender<Standing>,
     peers: &'a Arc<Peers>,
-    arrived: &'a mut Option<Arc<dyn Engine>>,
+    arrived: &'a mut Option<Arrived>,
     reads: &'a mut Reads,
 }
 
@@ -392,10 +411,10 @@ impl Outputs for Sink<'_> {
 
     fn install(&mut self, position: Position, _: &Membership) {
         // The replica takes no snapshot but the one that has arrived.
-        if let Some(engine) = self.arrived.take() {
+        if let Some(arrived) = self.arrived.take() {
             let position = LogPosition { term: position.term, index: position.index };
             // Without an applier the member stops.
-            let _ = self.work.send(Work::Install(engine, position));
+            let _ = self.work.send(Work::Install(arrived, position));
         }
     }
 }

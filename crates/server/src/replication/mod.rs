@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, watch};
 
 pub(crate) use self::applier::Applier;
 use self::applier::Progress;
-pub(crate) use self::driver::{Driver, Event};
+pub(crate) use self::driver::{Arrived, Driver, Event};
 use self::pending::Pending;
 pub(crate) use self::proposer::WriteHealth;
 pub use self::proposer::{Halt, MAX_PENDING, ProposeError, Proposer};

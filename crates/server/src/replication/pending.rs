@@ -86,8 +86,10 @@ impl Pending {
 
     /// Nothing more will be applied: whoever waits learns why.
     pub(super) fn fail(&self, cause: &Halt) {
-        let waiting = std::mem::take(&mut *self.waiting.lock());
-        for waiting in waiting.into_values() {
+        let mut waiting: Vec<_> = std::mem::take(&mut *self.waiting.lock()).into_iter().collect();
+        // In the order in which they were proposed.
+        waiting.sort_unstable_by_key(|(number, _)| *number);
+        for (_, waiting) in waiting {
             // Who proposed it may be gone.
             let _ = waiting.answer.send(Err(cause.clone()));
         }
@@ -95,7 +97,9 @@ impl Pending {
 
     /// Nothing more will be applied, since the member stops.
     pub(super) fn stop(&self) {
-        self.waiting.lock().clear();
+        let mut waiting: Vec<_> = std::mem::take(&mut *self.waiting.lock()).into_iter().collect();
+        waiting.sort_unstable_by_key(|(number, _)| *number);
+        waiting.into_iter().for_each(drop);
     }
 }
 

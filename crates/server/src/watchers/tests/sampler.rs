@@ -92,7 +92,6 @@ impl Watched {
             wall_unix_ms: Arc::new(|| NOW),
             random: Arc::new(|| 0),
             workers: Workers::Tasks,
-            barrier: None,
             dialer: crate::peers::Dialer::system(),
         };
         let sampler = Sampler::new(streams.clone(), Duration::from_secs(10), metrics.clone(), environment);
