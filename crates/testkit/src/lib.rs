@@ -302,7 +302,6 @@ fn environment() -> Environment {
         wall_unix_ms: Arc::new(move || begun_unix_ms + begun.elapsed().as_millis() as u64),
         random: Arc::new(rand::random),
         workers: Workers::Tasks,
-        barrier: None,
         dialer: stentor_server::peers::Dialer::system(),
     }
 }

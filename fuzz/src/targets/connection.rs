@@ -58,7 +58,6 @@ async fn exchange(bytes: &[u8]) -> io::Result<Vec<u8>> {
         wall_unix_ms: Arc::new(|| 1_790_000_000_000),
         random: Arc::new(|| 0x9e37_79b9_7f4a_7c15),
         workers: Workers::Tasks,
-        barrier: None,
         dialer: stentor_server::peers::Dialer::system(),
     };
     let member = Member::start(engine, &config, environment, metrics.clone(), &stop).map_err(|e| failed(&e))?;
