@@ -2,6 +2,7 @@
 
 mod bench;
 mod cargo;
+mod chaos;
 mod crash;
 mod deps;
 mod features;
@@ -43,6 +44,8 @@ enum Command {
     Bench(bench::Args),
     /// Kill the server under load, any number of times
     Crash(crash::Args),
+    /// Three servers that fail one after the other, under load
+    Chaos(chaos::Args),
     /// Simulate clients, members and faults, and check every watch
     Simulate(simulate::Args),
     /// Check the dependencies: bans, licences, sources, and what no crate may reach
@@ -76,6 +79,7 @@ fn run(command: Command) -> Result<()> {
         Command::Interop(args) => interop::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Crash(args) => crash::run(&args),
+        Command::Chaos(args) => chaos::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Deps(args) => deps::run(&args),
         Command::Features(args) => features::run(&args),

@@ -29,13 +29,25 @@ impl Client {
     pub async fn connect(endpoint: &str) -> Result<Client> {
         let address = Endpoint::from_shared(endpoint.to_owned()).context("not an address")?;
         let channel = address.connect_timeout(Duration::from_secs(60)).connect().await;
-        let channel = channel.with_context(|| format!("cannot connect to {endpoint}"))?;
-        Ok(Client {
+        Ok(Client::on(channel.with_context(|| format!("cannot connect to {endpoint}"))?))
+    }
+
+    /// Connects when it is first used, and again after the server has gone.
+    ///
+    /// # Errors
+    /// When the address is not one.
+    pub fn lazy(endpoint: &str) -> Result<Client> {
+        let address = Endpoint::from_shared(endpoint.to_owned()).context("not an address")?;
+        Ok(Client::on(address.connect_timeout(Duration::from_secs(1)).connect_lazy()))
+    }
+
+    fn on(channel: Channel) -> Client {
+        Client {
             kv: KvClient::new(channel.clone()).max_decoding_message_size(usize::MAX),
             watch: WatchClient::new(channel.clone()).max_decoding_message_size(usize::MAX),
             lease: LeaseClient::new(channel.clone()),
             maintenance: MaintenanceClient::new(channel.clone()).max_decoding_message_size(usize::MAX),
             cluster: ClusterClient::new(channel),
-        })
+        }
     }
 }

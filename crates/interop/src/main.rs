@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
-use stentor_interop::crash;
 use stentor_interop::differential::{Coverage, ENOUGH, Options, document, run};
+use stentor_interop::{chaos, crash};
 
 #[derive(Parser)]
 struct Cli {
@@ -21,6 +21,8 @@ enum Command {
     Differential(Differential),
     /// kill -9 under load
     Crash(Crash),
+    /// Three servers that fail one after the other, under load
+    Chaos(Chaos),
     /// Print the made part of docs/differences.md
     Document,
 }
@@ -63,6 +65,19 @@ struct Crash {
     seed: u64,
 }
 
+#[derive(clap::Args)]
+struct Chaos {
+    /// The server to start three times
+    #[arg(long)]
+    server: PathBuf,
+    /// How long faults go on
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
+    minutes: u64,
+    /// Seed of the load and of the faults
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let done = match Cli::parse().command {
@@ -70,6 +85,10 @@ async fn main() -> ExitCode {
         Command::Crash(args) => {
             let options = crash::Options { server: args.server, rounds: args.rounds, seed: args.seed };
             crash::run(&options).await.map(|report| print!("{report}"))
+        }
+        Command::Chaos(args) => {
+            let options = chaos::Options { server: args.server, minutes: args.minutes, seed: args.seed };
+            chaos::run(&options).await.map(|report| print!("{report}"))
         }
         Command::Document => {
             print!("{}", document());

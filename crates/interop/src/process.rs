@@ -185,7 +185,7 @@ fn joined(tail: &Mutex<VecDeque<String>>) -> String {
 }
 
 /// A port that nobody listens on, and that no other call here returns soon.
-fn free_port() -> Result<u16> {
+pub(crate) fn free_port() -> Result<u16> {
     static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(RandomState::new().hash_one(()) as u16));
     for _ in PORTS {
         let port = PORTS.start + NEXT.fetch_add(1, Ordering::Relaxed) % (PORTS.end - PORTS.start);

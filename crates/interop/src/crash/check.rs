@@ -25,7 +25,7 @@ fn change(event: &Event) -> Result<Change> {
 
 /// Every revision has events; those of an acknowledged write are at its revision, all and no others;
 /// all others are of writes whose answer was not seen.
-pub(super) fn history(store: &Store, journal: &Journal) -> Result<()> {
+pub(crate) fn history(store: &Store, journal: &Journal) -> Result<()> {
     let acknowledged = journal.by_revision();
     let maybe = journal.maybe();
     let mut by_revision: BTreeMap<i64, Vec<Change>> = BTreeMap::new();
@@ -55,7 +55,7 @@ pub(super) fn history(store: &Store, journal: &Journal) -> Result<()> {
 }
 
 /// The pairs that the index leads to are those that history makes, with their revisions and versions.
-pub(super) fn index(store: &Store) -> Result<()> {
+pub(crate) fn index(store: &Store) -> Result<()> {
     let mut pairs = store.base.clone();
     for event in &store.history {
         let new = pair(event)?;
@@ -82,7 +82,7 @@ pub(super) fn index(store: &Store) -> Result<()> {
 }
 
 /// The last acknowledged change of each key is there, or a later one is.
-pub(super) fn writes(store: &Store, journal: &Journal) -> Result<()> {
+pub(crate) fn writes(store: &Store, journal: &Journal) -> Result<()> {
     let deleted: BTreeSet<Bytes> = store
         .history
         .iter()

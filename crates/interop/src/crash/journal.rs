@@ -5,64 +5,64 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use bytes::Bytes;
 
 /// One change that a write asks for: a put of a value, or a delete.
-pub(super) type Change = (Bytes, Option<Bytes>);
+pub(crate) type Change = (Bytes, Option<Bytes>);
 
 /// A write, in the order in which its writer sent it.
 #[derive(Clone, Debug)]
-pub(super) struct Write {
-    pub(super) changes: Vec<Change>,
+pub(crate) struct Write {
+    pub(crate) changes: Vec<Change>,
     /// The revision that the server told, once it did.
-    pub(super) revision: Option<i64>,
+    pub(crate) revision: Option<i64>,
 }
 
 /// Every write of a run.
 #[derive(Default)]
-pub(super) struct Journal {
+pub(crate) struct Journal {
     writes: Vec<Write>,
     /// Leases that were granted, and neither revoked nor sent a revoke.
-    pub(super) leases: BTreeSet<i64>,
+    pub(crate) leases: BTreeSet<i64>,
     revision: i64,
 }
 
 impl Journal {
     /// Takes note of a write, before its answer (`None`) or with it.
-    pub(super) fn add(&mut self, changes: Vec<Change>, revision: Option<i64>) {
+    pub(crate) fn add(&mut self, changes: Vec<Change>, revision: Option<i64>) {
         self.at_least(revision.unwrap_or_default());
         self.writes.push(Write { changes, revision });
     }
 
     /// Adds another's writes.
-    pub(super) fn extend(&mut self, other: Journal) {
+    pub(crate) fn extend(&mut self, other: Journal) {
         self.at_least(other.revision);
         self.writes.extend(other.writes);
         self.leases.extend(other.leases);
     }
 
     /// Takes note of a revision that the server has told.
-    pub(super) fn at_least(&mut self, revision: i64) {
+    pub(crate) fn at_least(&mut self, revision: i64) {
         self.revision = self.revision.max(revision);
     }
 
     /// The highest revision that the server has told.
-    pub(super) fn revision(&self) -> i64 {
+    pub(crate) fn revision(&self) -> i64 {
         self.revision
     }
 
-    pub(super) fn acknowledged(&self) -> usize {
+    pub(crate) fn acknowledged(&self) -> usize {
         self.writes.iter().filter(|write| write.revision.is_some()).count()
     }
 
-    pub(super) fn unanswered(&self) -> usize {
+    pub(crate) fn unanswered(&self) -> usize {
         self.writes.len() - self.acknowledged()
     }
 
     /// The acknowledged writes by revision.
-    pub(super) fn by_revision(&self) -> BTreeMap<i64, &Write> {
+    pub(crate) fn by_revision(&self) -> BTreeMap<i64, &Write> {
         self.writes.iter().filter_map(|write| Some((write.revision?, write))).collect()
     }
 
     /// The last acknowledged change of each key, with its revision.
-    pub(super) fn last_changes(&self) -> HashMap<&Bytes, (i64, Option<&Bytes>)> {
+    pub(crate) fn last_changes(&self) -> HashMap<&Bytes, (i64, Option<&Bytes>)> {
         let mut last = HashMap::new();
         for (revision, write) in self.by_revision() {
             for (key, value) in &write.changes {
@@ -73,7 +73,7 @@ impl Journal {
     }
 
     /// Every change that was sent and not acknowledged.
-    pub(super) fn maybe(&self) -> BTreeSet<&Change> {
+    pub(crate) fn maybe(&self) -> BTreeSet<&Change> {
         self.writes.iter().filter(|write| write.revision.is_none()).flat_map(|write| &write.changes).collect()
     }
 }

@@ -5,10 +5,10 @@
 //! acknowledged may be there or not; one that was must be, at the revision it was told.
 
 mod busy;
-mod check;
-mod journal;
+pub(crate) mod check;
+pub(crate) mod journal;
 mod load;
-mod store;
+pub(crate) mod store;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -46,7 +46,7 @@ impl Report {
         self.0.get(what).copied().unwrap_or_default()
     }
 
-    fn add(&mut self, what: &'static str, count: usize) {
+    pub(crate) fn add(&mut self, what: &'static str, count: usize) {
         *self.0.entry(what).or_default() += count as u64;
     }
 }

@@ -12,21 +12,21 @@ use crate::client::Client;
 use crate::stream::{PATIENCE, Stream};
 
 /// What a server holds.
-pub(super) struct Store {
-    pub(super) revision: i64,
+pub(crate) struct Store {
+    pub(crate) revision: i64,
     /// 0 when it was never compacted.
-    pub(super) compacted: i64,
+    pub(crate) compacted: i64,
     /// The pairs at the compacted revision, by key.
-    pub(super) base: BTreeMap<Bytes, KeyValue>,
+    pub(crate) base: BTreeMap<Bytes, KeyValue>,
     /// Every event above the compacted revision.
-    pub(super) history: Vec<Event>,
+    pub(crate) history: Vec<Event>,
     /// The pairs now, by key.
-    pub(super) pairs: BTreeMap<Bytes, KeyValue>,
+    pub(crate) pairs: BTreeMap<Bytes, KeyValue>,
 }
 
 impl Store {
     /// Reads everything.
-    pub(super) async fn read(client: &mut Client) -> Result<Store> {
+    pub(crate) async fn read(client: &mut Client) -> Result<Store> {
         let (revision, pairs) = read_at(client, 0).await?;
         let (compacted, history) = tokio::time::timeout(PATIENCE * 3, replay(client, revision)).await??;
         let base = if compacted == 0 { BTreeMap::new() } else { read_at(client, compacted).await?.1 };
@@ -35,7 +35,7 @@ impl Store {
 }
 
 /// The store's revision.
-pub(super) async fn revision(client: &mut Client) -> Result<i64, Status> {
+pub(crate) async fn revision(client: &mut Client) -> Result<i64, Status> {
     let range = RangeRequest { key: Bytes::from_static(b"none"), ..RangeRequest::default() };
     let header = client.kv.range(range).await?.into_inner().header;
     Ok(header.ok_or_else(|| Status::data_loss("an answer without a header"))?.revision)
