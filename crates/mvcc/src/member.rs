@@ -169,6 +169,10 @@ impl Store {
                 batch.put(Family::Meta, meta::removed_member_key(*id), &[][..]);
                 removed.insert(*id);
             }
+            // Whoever is named is there, whatever was before.
+            for id in members.iter().map(|member| member.id).filter(|id| removed.remove(id)) {
+                batch.delete(Family::Meta, meta::removed_member_key(id));
+            }
             for member in members {
                 batch.put(Family::Meta, meta::member_key(member.id), member.encode_to_vec());
             }
@@ -249,11 +253,19 @@ mod tests {
         assert_eq!(apply(&store, Change::Add(member(1, "a", false))), Err(EtcdError::MemberExist));
 
         let members = store.view().members().clone();
+        assert!(members.is_removed(1));
         let two = MemberRecord { name: "two".into(), client_urls: vec!["u".into()], ..member(2, "d", false) };
         assert_eq!(members.iter().collect::<Vec<_>>(), [&two]);
         assert!(members.removed().eq([1]));
         drop(store);
-        assert_eq!(open(&disk).view().members(), &members, "it is on disk");
+        let store = open(&disk);
+        assert_eq!(store.view().members(), &members, "it is on disk");
+        // From outside of the log one can be brought back, in the place of all others.
+        store.set_members(&[member(1, "a", false)]).unwrap();
+        let alone = store.view().members().clone();
+        assert!(alone.voters().eq([1]) && alone.removed().eq([2]));
+        drop(store);
+        assert_eq!(open(&disk).view().members(), &alone);
     }
 
     #[test]

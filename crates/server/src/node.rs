@@ -205,12 +205,17 @@ impl Node {
             durability: if config.unsafe_no_fsync { log::Durability::Buffered } else { log::Durability::Synced },
             heartbeat: config.heartbeat_interval,
             election_timeout: settings.election_timeout,
+            forces_new_cluster: config.force_new_cluster,
             catch_up_entries: config.snapshot_catchup_entries,
             compactions: compactions.clone(),
             health: write_health.clone(),
             metrics: metrics.clone(),
         };
         let Replication { handle, driver, applier } = replication::join(parts, &environment)?;
+        if config.force_new_cluster {
+            // What was not done must not be met again.
+            store.flush()?;
+        }
         let standing = *handle.standing.borrow();
         if standing.role == Role::Leader {
             // One that decides alone has applied all there is.

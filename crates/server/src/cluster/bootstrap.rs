@@ -4,6 +4,8 @@
 use stentor_mvcc::{LogPosition, Store};
 use stentor_proto::storagepb::{Identity, MemberRecord};
 
+use tracing::warn;
+
 use super::ids::{cluster_id, member_id};
 use super::join::Joined;
 use crate::config::{Config, Url};
@@ -29,6 +31,9 @@ pub(crate) fn begin(
             begin_at_first(store)?;
             store.set_members(&[own(config, identity.member_id)])?;
         }
+        if config.force_new_cluster {
+            force(store, config, identity.member_id)?;
+        }
         return Ok(identity);
     }
     if let Some(joined) = joined {
@@ -46,6 +51,16 @@ pub(crate) fn begin(
     store.set_members(&members)?;
     store.set_identity(&identity)?;
     Ok(identity)
+}
+
+/// The others are members no more, and this one votes.
+fn force(store: &Store, config: &Config, id: u64) -> Result<(), stentor_mvcc::Error> {
+    // One that has joined and got nothing yet has nothing to begin a cluster with but that.
+    begin_at_first(store)?;
+    let known = store.view().members().get(id).cloned();
+    let own = MemberRecord { is_learner: false, ..known.unwrap_or_else(|| own(config, id)) };
+    warn!(member = format!("{id:x}"), "a cluster of this member alone is forced: remove --force-new-cluster now");
+    store.set_members(&[own])
 }
 
 fn begin_at_first(store: &Store) -> Result<(), stentor_mvcc::Error> {

@@ -56,6 +56,7 @@ pub(crate) fn build(values: &Values, warnings: &mut Vec<String>) -> Result<Confi
         listens_for_peers: values.is_given("listen-peer-urls"),
         initial_advertise_peer_urls: initial_cluster.get(&name).cloned().unwrap_or_default(),
         initial_cluster,
+        force_new_cluster: values.bool("force-new-cluster"),
         initial_cluster_token: values.text("initial-cluster-token").to_owned(),
         strict_reconfig_check: values.bool("strict-reconfig-check"),
         learner_serves: values.bool("stentor-learner-serves"),

@@ -252,7 +252,7 @@ pub(crate) const FLAGS: &[Flag] = &[
     row(Features, Ignored, Uint, "bootstrap-defrag-threshold-megabytes", "0", "defragment at the start"),
     row(Features, Ignored, Duration, "downgrade-check-time", "5s", "time between two checks of a downgrade"),
 
-    row(UnsafeGroup, Ignored, Bool, "force-new-cluster", "false", "make a cluster of this member alone (a single node always is)"),
+    row(UnsafeGroup, Acts, Bool, "force-new-cluster", "false", "make a cluster of this member alone, with what it has: the others must never come back"),
     row(UnsafeGroup, Acts, Bool, "unsafe-no-fsync", "false", "do not wait for the disk: a crash loses acknowledged writes"),
 
     row(Group::Own, Acts, Text, "stentor-cluster-id", "", "id of a new cluster, decimal or 0x hex; random when not given"),

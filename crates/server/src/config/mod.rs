@@ -76,6 +76,8 @@ pub struct Config {
     /// The members that a new cluster begins with, or that are asked by one that joins, by name; this one is
     /// among them.
     pub initial_cluster: BTreeMap<String, Vec<Url>>,
+    /// Make this member a cluster of its own, though it was one of several.
+    pub force_new_cluster: bool,
     /// Keeps clusters made from the same names and URLs apart.
     pub initial_cluster_token: String,
     /// Refuse changes of the members that endanger the majority.

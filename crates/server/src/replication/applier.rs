@@ -116,6 +116,8 @@ pub(crate) struct Applier {
     /// Told when this member is none any more.
     pub(super) removed: watch::Sender<bool>,
     pub(super) member_id: u64,
+    /// Changes of who takes part that are before this entry do nothing.
+    pub(super) members_from: u64,
     pub(super) lessor: Arc<Lessor>,
     pub(super) pending: Arc<Pending>,
     pub(super) progress: Arc<Progress>,
@@ -160,7 +162,10 @@ impl Applier {
         while let Some(work) = next {
             match work {
                 Work::Apply(committed) => {
-                    for entry in committed {
+                    for mut entry in committed {
+                        if matches!(entry.payload, Payload::Change(..)) && entry.position.index < self.members_from {
+                            entry.payload = Payload::Nothing;
+                        }
                         group.add(entry)?;
                         if group.bytes >= MAX_GROUP_BYTES || group.change.is_some() {
                             self.apply(std::mem::take(&mut group))?;

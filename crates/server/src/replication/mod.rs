@@ -61,6 +61,8 @@ pub(crate) struct Parts {
     pub(crate) durability: Durability,
     pub(crate) heartbeat: Duration,
     pub(crate) election_timeout: Duration,
+    /// Make this member a cluster of its own: what its log says of others is not done.
+    pub(crate) forces_new_cluster: bool,
     /// Entries that are kept for members that lag, though the store has them on disk.
     pub(crate) catch_up_entries: u64,
     /// Told of compactions that were accepted.
@@ -106,6 +108,7 @@ pub(crate) fn join(parts: Parts, environment: &Environment) -> Result<Replicatio
         election_ticks: usize::try_from(ticks).unwrap_or(usize::MAX),
         ..Options::new(member_id, applied, membership)
     };
+    let members_from = if parts.forces_new_cluster { parts.log.last().index + 1 } else { 0 };
     let random = environment.random.clone();
     let replica = Replica::new(parts.log, options, Box::new(move || random())).map_err(Arc::new)?;
     let pending = Arc::new(Pending::new(member_id, (environment.random)()));
@@ -136,6 +139,7 @@ pub(crate) fn join(parts: Parts, environment: &Environment) -> Result<Replicatio
         compactions: parts.compactions,
         removed: removed_sender,
         member_id,
+        members_from,
         lessor: parts.lessor,
         pending: pending.clone(),
         progress: progress.clone(),

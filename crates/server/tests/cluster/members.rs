@@ -132,3 +132,40 @@ async fn a_member_is_found_by_other_peer_urls() {
         assert_eq!(cluster.get(number, "k").await.unwrap().as_deref(), Some("v"));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_last_one_is_made_a_cluster_of_its_own_with_all_it_has() {
+    for loses_power in [false, true] {
+        let mut cluster = Cluster::start(1, &[]).await;
+        cluster.put(1, "k1", "v").await.unwrap();
+        for _ in 0..2 {
+            let number = cluster.grow(false).await.unwrap();
+            cluster.until_level(number, 1).await;
+            until(|| cluster.member(1).node.store.view().members().iter().all(|m| !m.name.is_empty())).await;
+        }
+        cluster.put(3, "k2", "v").await.unwrap();
+        cluster.until_level(1, 3).await;
+        let id = cluster.id(1);
+        cluster.kill(2).await;
+        cluster.kill(3).await;
+        if loses_power {
+            // Its log has the changes by which the others came, and its store has none of them.
+            cluster.kill(1).await;
+        } else {
+            cluster.stop(1).await;
+        }
+        cluster.again_with(1, "--force-new-cluster").await;
+        assert_eq!(cluster.until_led(&[1]).await, 1);
+        cluster.put(1, "k3", "v").await.unwrap();
+        cluster.kill(1).await;
+        cluster.again(1).await;
+        cluster.until_led(&[1]).await;
+        assert_eq!((cluster.id(1), cluster.list(1, false).await.kvs.len()), (id, 3));
+        let list = cluster.members(1).member_list(MemberListRequest { linearizable: true }).await.unwrap().into_inner();
+        assert_eq!(list.members.iter().map(|member| member.id).collect::<Vec<_>>(), [id]);
+        // It grows again.
+        let number = cluster.grow(false).await.unwrap();
+        cluster.until_level(number, 1).await;
+        assert_eq!(cluster.list(number, false).await.kvs.len(), 3);
+    }
+}

@@ -133,6 +133,13 @@ impl Cluster {
         member.ended().await;
     }
 
+    /// As [`Cluster::again`], with a further flag.
+    pub(crate) async fn again_with(&mut self, number: u16, flag: &str) {
+        self.flags.push(flag.to_owned());
+        self.again(number).await;
+        self.flags.pop();
+    }
+
     /// Starts a member again, with flags that count for nothing now.
     pub(crate) async fn again(&mut self, number: u16) {
         let members: Vec<_> = self.disks.keys().copied().collect();
