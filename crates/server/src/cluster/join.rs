@@ -108,7 +108,7 @@ mod tests {
         let (a, b, c) = (member(1, "http://a:1"), member(2, "http://b:1"), member(3, "http://c:1"));
         let joined = check(&config, answer(&[a.clone(), b.clone()])).unwrap();
         assert_eq!((joined.cluster_id, joined.member_id, joined.members.len()), (9, 2, 2));
-        assert!(matches!(check(&config, answer(&[a.clone()])), Err(JoinError::NotAdded(_))));
+        assert!(matches!(check(&config, answer(std::slice::from_ref(&a))), Err(JoinError::NotAdded(_))));
         assert!(matches!(check(&config, answer(&[a, b.clone(), c])), Err(JoinError::Others(_))));
         assert!(matches!(check(&config, answer(&[b])), Err(JoinError::Others(_))));
     }

@@ -112,7 +112,6 @@ pub(crate) fn environment(workers: Workers) -> Environment {
         // An odd factor spreads the count over all bits.
         random: Arc::new(move || (drawn.fetch_add(1, Ordering::Relaxed) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
         workers,
-        barrier: None,
         dialer: stentor_server::peers::Dialer::system(),
     }
 }
@@ -133,8 +132,8 @@ impl Rig {
     }
 
     /// The disk of the store.
-    pub(crate) fn disk(&self) -> &Disk {
-        &self.setup.disks.engine
+    pub(crate) fn disk(&self) -> Disk {
+        self.setup.disks.engine()
     }
 
     pub(crate) fn disks(&self) -> &Disks {
