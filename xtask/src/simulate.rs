@@ -1,4 +1,4 @@
-//! Runs clients and members in a simulated network.
+//! Runs clusters and their clients in a simulated network.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::{cargo, machine};
 
-/// Simulate clients, members and faults, each run from a seed, and check every watch.
+/// Simulate clusters, clients and faults, each run from a seed, and check every answer and every watch.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// How many seeds

@@ -68,7 +68,7 @@ const QUICK: Counts = Counts {
     fuzz_cases: 2_000,
     schedules: 1_000,
     cluster_seeds: 100,
-    simulated_runs: 50,
+    simulated_runs: 40,
 };
 const CI: Counts = Counts {
     cases: 20_000,
@@ -78,7 +78,7 @@ const CI: Counts = Counts {
     fuzz_cases: 20_000,
     schedules: 20_000,
     cluster_seeds: 500,
-    simulated_runs: 1_000,
+    simulated_runs: 300,
 };
 const FULL: Counts = Counts {
     cases: 200_000,
@@ -88,7 +88,7 @@ const FULL: Counts = Counts {
     fuzz_cases: 1_000_000,
     schedules: 1_000_000,
     cluster_seeds: 50_000,
-    simulated_runs: 20_000,
+    simulated_runs: 10_000,
 };
 
 impl Counts {

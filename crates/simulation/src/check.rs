@@ -47,16 +47,16 @@ pub(crate) fn check(record: &Record, log: &Log, excuses: &Excuses) -> Result<(),
     for item in &record.items {
         match item {
             Item::Events(batch) => {
-                for event in batch {
+                for event in &batch.events {
                     let Some(change) = due.next() else { return Err(format!("an event too many: {event:?}")) };
                     if let Some(what) = differs(event, change, record.ask.prev_kv) {
-                        return Err(format!("{what}: {} instead of {}", brief(event), describe(change)));
+                        return Err(format!("{what}: {event:.300?} instead of {}", describe(change)));
                     }
                 }
-                if batch.events().is_empty() {
+                if batch.events.is_empty() {
                     return Err("an empty batch".to_owned());
                 }
-                none_up_to(due.peek().copied(), batch.revision().get(), "a batch")?;
+                none_up_to(due.peek().copied(), batch.revision, "a batch")?;
             }
             Item::Progress(revision) => none_up_to(due.peek().copied(), *revision, "a note")?,
             Item::HalfOpen | Item::ResumedBehind => {}
@@ -118,6 +118,6 @@ fn describe(change: &Change) -> String {
     format!("{what} {} at {}", change.key, change.revision)
 }
 
-fn brief(event: &stentor_client::Event) -> String {
-    format!("{:?} {:?} at {}, {:.200?}", event.kind(), event.kv().key(), event.revision(), event.prev())
-}
+#[cfg(test)]
+#[path = "check_tests.rs"]
+mod tests;

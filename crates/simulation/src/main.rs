@@ -47,7 +47,7 @@ struct Args {
 }
 
 /// Below this many runs, something rare may be missed by chance.
-const ENOUGH: u64 = 1_000;
+const ENOUGH: u64 = 300;
 
 fn main() -> Result<ExitCode> {
     let args = Args::parse();

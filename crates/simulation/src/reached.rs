@@ -85,7 +85,7 @@ reached! {
 }
 
 /// What may stay at zero: no Stentor repeats events, and its notes are in order. A revision is torn about once in
-/// 1,000 runs, which is too rare to rely on.
+/// 400 runs, which is too rare to rely on.
 const NOT_MEANT: [&str; 3] = ["stale_events", "untrusted_notes", "torn_revisions"];
 
 /// What all clients of a run have counted. Clones are the same.

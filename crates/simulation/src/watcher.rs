@@ -63,13 +63,13 @@ pub(crate) struct Ask {
     pub(crate) prev_kv: bool,
     pub(crate) skip_puts: bool,
     pub(crate) skip_deletes: bool,
-    progress: bool,
-    fragment: bool,
-    buffer_bytes: Option<usize>,
+    pub(crate) progress: bool,
+    pub(crate) fragment: bool,
+    pub(crate) buffer_bytes: Option<usize>,
     /// Up to so long a pause before each item.
-    slow: Option<Duration>,
+    pub(crate) slow: Option<Duration>,
     /// Given up by the program after this: by cancelling it, or by dropping it.
-    gives_up: Option<(Duration, bool)>,
+    pub(crate) gives_up: Option<(Duration, bool)>,
 }
 
 impl Ask {
@@ -140,10 +140,65 @@ impl Ask {
     }
 }
 
+/// A batch as a program takes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Taken {
+    pub(crate) revision: i64,
+    pub(crate) events: Vec<Seen>,
+}
+
+/// An event of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) key: Vec<u8>,
+    pub(crate) revision: i64,
+    pub(crate) after: Option<Pair>,
+    pub(crate) before: Before,
+}
+
+/// What an event says of the pair before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Before {
+    NotAsked,
+    Nothing,
+    /// Nobody knows any more.
+    Unknown,
+    Pair(Vec<u8>, Pair),
+}
+
+impl Taken {
+    fn of(batch: &Batch) -> Taken {
+        Taken { revision: batch.revision().get(), events: batch.events().iter().map(Seen::of).collect() }
+    }
+}
+
+impl Seen {
+    fn of(event: &Event) -> Seen {
+        let before = match event.prev() {
+            Prev::NotAsked => Before::NotAsked,
+            Prev::Created => Before::Nothing,
+            Prev::Compacted => Before::Unknown,
+            Prev::Value(kv) => Before::Pair(kv.key().to_vec(), pair(kv)),
+        };
+        let (key, revision) = (event.kv().key().to_vec(), event.revision().get());
+        Seen { key, revision, after: event.is_put().then(|| pair(event.kv())), before }
+    }
+}
+
+fn pair(kv: &stentor_client::KeyValue) -> Pair {
+    Pair {
+        value: kv.value().clone(),
+        created: kv.create_revision().get(),
+        modified: kv.mod_revision().get(),
+        version: kv.version(),
+        lease: kv.lease().map_or(0, stentor_client::LeaseId::get),
+    }
+}
+
 /// What a watch yielded.
 #[derive(Debug)]
 pub(crate) enum Item {
-    Events(Batch),
+    Events(Taken),
     Progress(i64),
     /// On a link that had been dead for so long that pings found it out.
     HalfOpen,
@@ -178,7 +233,7 @@ pub(crate) struct Record {
 
 impl Record {
     pub(crate) fn events(&self) -> usize {
-        self.items.iter().map(|item| if let Item::Events(batch) = item { batch.events().len() } else { 0 }).sum()
+        self.items.iter().map(|item| if let Item::Events(batch) = item { batch.events.len() } else { 0 }).sum()
     }
 }
 
@@ -283,7 +338,7 @@ fn keep(world: &World, number: usize, at: usize, item: WatchItem) {
     let item = match item {
         WatchItem::Events(batch) => {
             world.tell(at, format_args!("takes {} events up to {}", batch.events().len(), batch.revision()));
-            Item::Events(batch)
+            Item::Events(Taken::of(&batch))
         }
         WatchItem::Progress(revision) => {
             world.tell(at, format_args!("is told of {revision}"));
@@ -334,33 +389,20 @@ impl World {
 }
 
 /// What is wrong with an event that should be this change, if anything.
-pub(crate) fn differs(event: &Event, change: &Change, prev_kv: bool) -> Option<&'static str> {
-    let kv = event.kv();
-    if kv.key() != change.key.as_bytes() || event.revision().get() != change.revision {
+pub(crate) fn differs(event: &Seen, change: &Change, prev_kv: bool) -> Option<&'static str> {
+    if event.key != change.key.as_bytes() || event.revision != change.revision {
         return Some("another key or revision");
     }
-    match &change.after {
-        Some(_) if !event.is_put() => return Some("no put"),
-        None if !event.is_delete() => return Some("no deletion"),
-        Some(pair) if !is(kv, pair) => return Some("another pair"),
-        _ => {}
+    if event.after != change.after {
+        return Some("another pair, or none");
     }
-    let right = match (event.prev(), &change.before) {
-        (Prev::NotAsked, _) => !prev_kv,
-        (Prev::Created, before) => prev_kv && before.is_none(),
+    let right = match (&event.before, &change.before) {
+        (Before::NotAsked, _) => !prev_kv,
+        (Before::Nothing, before) => prev_kv && before.is_none(),
         // Stentor keeps it as long as the event.
-        (Prev::Compacted, _) => false,
-        (Prev::Value(kv), Some(pair)) => prev_kv && kv.key() == change.key.as_bytes() && is(kv, pair),
-        (Prev::Value(_), None) => false,
+        (Before::Unknown, _) => false,
+        (Before::Pair(key, pair), Some(before)) => prev_kv && key == change.key.as_bytes() && pair == before,
+        (Before::Pair(..), None) => false,
     };
     (!right).then_some("another pair before")
-}
-
-fn is(kv: &stentor_client::KeyValue, pair: &Pair) -> bool {
-    let revisions = (kv.create_revision().get(), kv.mod_revision().get());
-    let lease = kv.lease().map_or(0, stentor_client::LeaseId::get);
-    lease == pair.lease
-        && *kv.value() == pair.value
-        && revisions == (pair.created, pair.modified)
-        && kv.version() == pair.version
 }
