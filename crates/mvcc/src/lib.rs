@@ -78,5 +78,5 @@ pub use options::{LogPosition, Options};
 pub use read::RangeResult;
 pub use record::{ChangeKind, Record, RecordError};
 pub use store::Store;
-pub use upkeep::{applied_position, set_identity};
+pub use upkeep::{applied_position, identity, set_identity};
 pub use view::View;

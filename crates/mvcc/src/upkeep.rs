@@ -30,14 +30,29 @@ pub fn applied_position(engine: &dyn Engine) -> Result<Option<LogPosition>, Erro
     Ok(progress.map(|p| LogPosition { term: p.applied_term, index: p.applied_index }))
 }
 
+/// Who the store belongs to that an engine holds, if that was ever said.
+///
+/// ```
+/// use stentor_mvcc::engine::memory::{Disk, MemoryEngine};
+/// assert_eq!(stentor_mvcc::identity(&MemoryEngine::open(&Disk::new())?)?, None);
+/// # Ok::<(), stentor_mvcc::Error>(())
+/// ```
+///
+/// # Errors
+/// Engine errors; a record that can't be read.
+pub fn identity(engine: &dyn Engine) -> Result<Option<Identity>, Error> {
+    meta::identity(engine)
+}
+
 /// Says who the store belongs to that an engine is to hold; it may be empty still.
 ///
 /// ```
 /// use stentor_mvcc::engine::memory::{Disk, MemoryEngine};
-/// use stentor_mvcc::{Store, set_identity};
+/// use stentor_mvcc::{Store, identity, set_identity};
 /// use stentor_proto::storagepb::Identity;
 /// let engine = MemoryEngine::open(&Disk::new())?;
 /// set_identity(&engine, &Identity::default())?;
+/// assert!(identity(&engine)?.is_some());
 /// assert!(Store::open(engine, Default::default())?.identity()?.is_some());
 /// # Ok::<(), stentor_mvcc::Error>(())
 /// ```

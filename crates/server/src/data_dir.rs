@@ -62,12 +62,21 @@ pub(crate) enum DataDirError {
     /// The store in it can't be opened.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The store in it can't be read.
+    #[error(transparent)]
+    Store(#[from] stentor_mvcc::Error),
 }
 
 /// Whether a data directory holds a store, or a snapshot to make one of. Else a cluster is made or joined.
 pub(crate) fn holds_data(path: &Path) -> bool {
     let has_snapshot = path.join(SNAPSHOT).is_file() || path.join(TAKEN).is_file();
     has_snapshot || stores::present(path).is_dir() || is_of_etcd(path)
+}
+
+/// Whether a store belongs to nobody yet, and holds nothing: not even what a snapshot would leave there.
+pub(crate) fn is_unclaimed(storage: &Storage) -> Result<bool, DataDirError> {
+    let engine = &*storage.engine;
+    Ok(stentor_mvcc::identity(engine)?.is_none() && stentor_mvcc::applied_position(engine)?.is_none())
 }
 
 fn is_of_etcd(path: &Path) -> bool {
@@ -230,5 +239,21 @@ mod tests {
             assert_eq!(fs::read(path.join(SNAPSHOT)).unwrap(), bytes);
             assert!(!path.join(STORE).exists());
         }
+    }
+
+    #[test]
+    fn a_store_that_was_only_begun_belongs_to_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        assert!(!holds_data(path));
+        let storage = open(path, &path.join(LOG)).unwrap();
+        assert!(holds_data(path) && is_unclaimed(&storage).unwrap());
+        stentor_mvcc::set_identity(&*storage.engine, &Default::default()).unwrap();
+        assert!(!is_unclaimed(&storage).unwrap());
+        drop(storage);
+        // What comes from a snapshot is something, though it belongs to nobody.
+        fs::remove_dir_all(path.join(STORE)).unwrap();
+        fs::write(path.join(SNAPSHOT), snapshot()).unwrap();
+        assert!(!is_unclaimed(&open(path, &path.join(LOG)).unwrap()).unwrap());
     }
 }

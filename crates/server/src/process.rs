@@ -97,11 +97,17 @@ async fn serve(config: &Config) -> Result<(), RunError> {
 
     let (tls, peer_tls) = (client_tls(config)?, peer_tls(config)?);
     let environment = Environment { dialer: dialer(config)?, ..Environment::system() };
-    let joins =
-        config.initial_cluster_state == InitialClusterState::Existing && !data_dir::holds_data(&config.data_dir);
+    let is_existing = config.initial_cluster_state == InitialClusterState::Existing;
     // A fresh cluster beside the one that was meant would take its clients' writes.
-    let joined = if joins { Some(cluster::join(config, &environment.dialer).await?) } else { None };
+    let mut joined = match is_existing && !data_dir::holds_data(&config.data_dir) {
+        true => Some(cluster::join(config, &environment.dialer).await?),
+        false => None,
+    };
     let storage = data_dir::open(&config.data_dir, &config.wal_dir)?;
+    if is_existing && joined.is_none() && data_dir::is_unclaimed(&storage)? {
+        // It ended while it joined.
+        joined = Some(cluster::join(config, &environment.dialer).await?);
+    }
     let stop = CancellationToken::new();
     let member = Member::start_joined(storage, config, environment, metrics.clone(), joined.as_ref(), &stop)?;
     let server = Server::new(config, metrics.clone(), stop.clone());
