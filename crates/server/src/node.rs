@@ -175,17 +175,7 @@ impl Node {
         joined: Option<&Joined>,
         stop: &CancellationToken,
     ) -> Result<(Arc<Node>, Running), StartError> {
-        // The log answers for what was acknowledged.
-        let durability = engine::Durability::Buffered;
-        let options = Options { durability, max_txn_ops: config.max_txn_ops, ..Options::default() };
-        let log = Log::open(storage.log.clone(), log::Options::default())?;
-        let store = Arc::new(Store::open_shared(choose(&storage, log.as_ref())?, options)?);
-        let mut identity = cluster::begin(&store, config, joined, &environment)?;
-        let log = with_log(log, storage.log, &store, &identity)?;
-        if !identity.has_log {
-            identity.has_log = true;
-            store.set_identity(&identity)?;
-        }
+        let (store, log, identity) = open(&storage, config, joined, &environment)?;
         let settings = Settings::from(config);
         let lessor = Arc::new(Lessor::new(metrics.clone()));
         let limits = Limits {
@@ -449,6 +439,27 @@ impl Node {
             tokio::spawn(async move { node.change_alarm(AlarmAction::Deactivate, own).await });
         }
     }
+}
+
+/// Opens store and log, which say from now on that they belong together and whose they are.
+fn open(
+    storage: &Storage,
+    config: &Config,
+    joined: Option<&Joined>,
+    environment: &Environment,
+) -> Result<(Arc<Store>, Log, Identity), StartError> {
+    // The log answers for what was acknowledged.
+    let durability = engine::Durability::Buffered;
+    let options = Options { durability, max_txn_ops: config.max_txn_ops, ..Options::default() };
+    let log = Log::open(storage.log.clone(), log::Options::default())?;
+    let store = Arc::new(Store::open_shared(choose(storage, log.as_ref())?, options)?);
+    let mut identity = cluster::begin(&store, config, joined, environment)?;
+    let log = with_log(log, storage.log.clone(), &store, &identity)?;
+    if !identity.has_log {
+        identity.has_log = true;
+        store.set_identity(&identity)?;
+    }
+    Ok((store, log, identity))
 }
 
 /// The store to use: the present one, unless another member has sent one and the log was reset to it already.

@@ -97,24 +97,8 @@ pub(crate) struct Handle {
 /// A log that the store's state does not fit, or that can't go on.
 pub(crate) fn join(parts: Parts, environment: &Environment) -> Result<Replication, Halt> {
     let view = parts.store.view();
-    let applied = position(view.applied());
-    // Before its first snapshot a member that joins knows whom to talk to, but takes no part.
-    let takes_part = applied != Position::default();
-    let membership = if takes_part { cluster::membership(view.members()) } else { Membership::default() };
-    let member_id = parts.identity.member_id;
-    let ticks = (parts.election_timeout.as_millis() / parts.heartbeat.as_millis().max(1)).max(2);
-    let options = Options {
-        durability: parts.durability,
-        election_ticks: usize::try_from(ticks).unwrap_or(usize::MAX),
-        ..Options::new(member_id, applied, membership)
-    };
-    let members_from = if parts.forces_new_cluster { parts.log.last().index + 1 } else { 0 };
-    let random = environment.random.clone();
-    let replica = Replica::new(parts.log, options, Box::new(move || random())).map_err(Arc::new)?;
-    let pending = Arc::new(Pending::new(member_id, (environment.random)()));
-    let progress = Arc::new(Progress::new(applied.index));
-    let (queue, proposals) = mpsc::channel(MAX_PENDING);
-    let (work_queue, work) = mpsc::unbounded_channel();
+    let options = options(&parts);
+    let (applied, member_id) = (options.applied, options.id);
     let (event_queue, events) = mpsc::channel(MAX_EVENTS);
     let (removed_sender, removed) = watch::channel(view.members().is_removed(member_id));
     let peers = Arc::new(Peers::new(peers::Parts {
@@ -126,6 +110,13 @@ pub(crate) fn join(parts: Parts, environment: &Environment) -> Result<Replicatio
         environment: environment.clone(),
     }));
     peers.follow(view.members());
+    let members_from = if parts.forces_new_cluster { parts.log.last().index + 1 } else { 0 };
+    let random = environment.random.clone();
+    let replica = Replica::new(parts.log, options, Box::new(move || random())).map_err(Arc::new)?;
+    let pending = Arc::new(Pending::new(member_id, (environment.random)()));
+    let progress = Arc::new(Progress::new(applied.index));
+    let (queue, proposals) = mpsc::channel(MAX_PENDING);
+    let (work_queue, work) = mpsc::unbounded_channel();
     let (changed, changes) = mpsc::unbounded_channel();
     let (reads, barrier) = reads::channel(parts.limits.time_limit);
     let standing = watch::Sender::new(replica.standing());
@@ -177,6 +168,21 @@ pub(crate) fn join(parts: Parts, environment: &Environment) -> Result<Replicatio
     };
     driver.elect_alone(&mut applier)?;
     Ok(Replication { handle, driver, applier })
+}
+
+/// How the replica takes part, from where the store is.
+fn options(parts: &Parts) -> Options {
+    let view = parts.store.view();
+    let applied = position(view.applied());
+    // Before its first snapshot a member that joins knows whom to talk to, but takes no part.
+    let takes_part = applied != Position::default();
+    let membership = if takes_part { cluster::membership(view.members()) } else { Membership::default() };
+    let ticks = (parts.election_timeout.as_millis() / parts.heartbeat.as_millis().max(1)).max(2);
+    Options {
+        durability: parts.durability,
+        election_ticks: usize::try_from(ticks).unwrap_or(usize::MAX),
+        ..Options::new(parts.identity.member_id, applied, membership)
+    }
 }
 
 /// A place in the log, as the log says it.
