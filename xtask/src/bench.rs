@@ -27,6 +27,8 @@ enum Kind {
     Compare(Servers),
     /// The rows about watchers, small unless `--full`
     Watch(Servers),
+    /// The rows about three members, small unless `--full`
+    Cluster(Servers),
 }
 
 #[derive(clap::Args)]
@@ -54,6 +56,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Kind::Full(args) => ("full", args),
         Kind::Compare(args) => ("compare", args),
         Kind::Watch(args) => ("watch", args),
+        Kind::Cluster(args) => ("cluster", args),
     };
     let server = match &args.server {
         Some(server) => server.clone(),

@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Run(Run),
     /// Run watch workloads on Stentor and etcd in turn, each started afresh
     Watch(Compare),
+    /// Run the workloads of three members on Stentor and etcd in turn, each started afresh
+    Cluster(Compare),
     /// Run any workloads on Stentor and etcd in turn, each started afresh
     Compare(Compare),
     /// Say of each target whether Stentor is better or worse than etcd, at small sizes within three minutes

@@ -68,7 +68,7 @@ impl Comparison {
         for round in 0..self.rounds.max(1) {
             for (stentor, binary, rounds) in &mut sides {
                 let start = Instant::now();
-                let mut target = Target::start(binary)?;
+                let mut target = Target::start(binary, workload.members())?;
                 let figures = match workload.run(&mut target, &self.options).await {
                     Err(error) if !*stentor && is_unknown(&error) => {
                         eprintln!("{}: {} cannot do this: {error}", workload.name(), target.name);

@@ -43,6 +43,7 @@ fn run(command: Command) -> Result<()> {
     tokio::task::LocalSet::new().block_on(&runtime, async {
         match command {
             Command::Watch(args) => compare(args, Some(Group::Watch)).await,
+            Command::Cluster(args) => compare(args, Some(Group::Cluster)).await,
             Command::Compare(args) => compare(args, None).await,
             Command::Quick(args) => quick(args).await,
             Command::Full(args) => full(args).await,

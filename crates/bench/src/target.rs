@@ -14,7 +14,7 @@ use crate::account::{self, Cpu};
 const ETCD_FLAGS: &[&str] = &["--quota-backend-bytes", "8589934592"];
 const STENTOR_FLAGS: &[&str] = &["--quota-backend-bytes", "8589934592"];
 
-/// A server, or several members of one, and the process that is accounted.
+/// A server, or the members of a cluster, and the processes that are accounted.
 pub struct Target {
     /// What it is called in the output.
     pub name: String,
@@ -22,10 +22,11 @@ pub struct Target {
     pub address: SocketAddr,
     /// Where clients connect that are many; the first is `address`.
     addresses: Vec<SocketAddr>,
-    /// None if it is on another machine, or another user's.
-    pid: Option<u32>,
+    /// Of each member whose process is known: none if it is on another machine, or another user's.
+    pids: Vec<u32>,
     stentor: bool,
-    server: Option<Server>,
+    /// Those that were started here, in the order of `addresses`.
+    servers: Vec<Server>,
 }
 
 impl Target {
@@ -37,22 +38,37 @@ impl Target {
     pub fn running(name: &str, addresses: Vec<SocketAddr>, pid: Option<u32>) -> Result<Target> {
         let address = *addresses.first().context("no address")?;
         let found = || Some(address).filter(|a| a.ip().is_loopback()).and_then(|a| account::listening(a.port()));
-        let pid = pid.or_else(found);
-        Ok(Target { name: name.to_owned(), address, addresses, pid, stentor: false, server: None })
+        let pids = pid.or_else(found).into_iter().collect();
+        Ok(Target { name: name.to_owned(), address, addresses, pids, stentor: false, servers: Vec::new() })
     }
 
-    /// Starts a binary on an empty data directory. It is killed when this is dropped.
+    /// Starts a binary on empty data directories: alone, or as so many members of one cluster. They are killed
+    /// when this is dropped.
     ///
     /// # Errors
-    /// When it does not start.
-    pub fn start(binary: &Path) -> Result<Target> {
+    /// When one does not start.
+    pub fn start(binary: &Path, members: usize) -> Result<Target> {
         let version = Version::of(binary)?;
         let (name, flags) = if version.stentor { ("Stentor", STENTOR_FLAGS) } else { ("etcd", ETCD_FLAGS) };
-        let server = Server::start(binary, flags)?;
-        let address = server.endpoint().trim_start_matches("http://").parse()?;
-        let pid = Some(server.pid().context("the server has no process")?);
-        let (name, addresses) = (name.to_owned(), vec![address]);
-        Ok(Target { name, address, addresses, pid, stentor: version.stentor, server: Some(server) })
+        let servers = if members > 1 {
+            Server::start_cluster(binary, members, flags)?
+        } else {
+            vec![Server::start(binary, flags)?]
+        };
+        let addresses = servers
+            .iter()
+            .map(|server| Ok(server.endpoint().trim_start_matches("http://").parse()?))
+            .collect::<Result<Vec<SocketAddr>>>()?;
+        let mut target = Target::running(name, addresses, None)?;
+        (target.stentor, target.servers) = (version.stentor, servers);
+        target.find_processes()?;
+        Ok(target)
+    }
+
+    fn find_processes(&mut self) -> Result<()> {
+        let pids = self.servers.iter().map(|server| server.pid().context("a server has no process"));
+        self.pids = pids.collect::<Result<_>>()?;
+        Ok(())
     }
 
     /// All addresses.
@@ -62,7 +78,7 @@ impl Target {
 
     /// Whether what it uses of the machine can be seen.
     pub fn is_accounted(&self) -> bool {
-        self.pid.is_some()
+        !self.pids.is_empty()
     }
 
     /// Whether it is known to be Stentor.
@@ -72,18 +88,42 @@ impl Target {
 
     /// Whether [`Target::restart`] works.
     pub fn restarts(&self) -> bool {
-        self.server.is_some()
+        !self.servers.is_empty()
     }
 
-    /// Kills it and starts it again on its data.
+    /// Puts a member first, so that clients who don't share all of them connect to it.
+    pub fn put_first(&mut self, member: usize) {
+        if member < self.addresses.len() {
+            self.addresses.swap(0, member);
+            if self.servers.len() > member {
+                self.servers.swap(0, member);
+                self.pids.swap(0, member);
+            }
+        }
+        self.address = self.addresses.first().copied().unwrap_or(self.address);
+    }
+
+    /// Kills the first member and starts it again on its data.
     ///
     /// # Errors
     /// When it was not started here or does not come back.
     pub fn restart(&mut self) -> Result<()> {
-        let Some(server) = &mut self.server else { bail!("{} was not started here", self.name) };
-        server.restart()?;
-        self.pid = Some(server.pid().context("the server has no process")?);
+        self.first()?.restart()?;
+        self.find_processes()
+    }
+
+    /// Kills the first member, which [`Target::restart`] brings back. Nothing can be measured meanwhile.
+    ///
+    /// # Errors
+    /// When it was not started here.
+    pub fn kill(&mut self) -> Result<()> {
+        self.first()?.kill();
         Ok(())
+    }
+
+    fn first(&mut self) -> Result<&mut Server> {
+        let Some(server) = self.servers.first_mut() else { bail!("{} was not started here", self.name) };
+        Ok(server)
     }
 
     /// The bytes of disk that its data takes.
@@ -91,26 +131,28 @@ impl Target {
     /// # Errors
     /// When it was not started here.
     pub fn on_disk(&self) -> Result<u64> {
-        let server = self.server.as_ref().with_context(|| format!("{} was not started here", self.name))?;
-        account::on_disk(&server.data_dir())
+        if self.servers.is_empty() {
+            bail!("{} was not started here", self.name);
+        }
+        self.servers.iter().map(|server| account::on_disk(&server.data_dir())).sum()
     }
 
-    /// Its CPU time so far; nothing if its process is unknown.
+    /// The CPU time of each member so far; none of those whose process is unknown.
     ///
     /// # Errors
-    /// When it is gone.
-    pub fn cpu(&self) -> Result<Cpu> {
-        let Some(pid) = self.pid else { return Ok(Cpu::default()) };
-        Cpu::of(pid).with_context(|| format!("{} is gone", self.name))
+    /// When one is gone.
+    pub fn cpu(&self) -> Result<Vec<Cpu>> {
+        let cpu = |pid: &u32| Cpu::of(*pid).with_context(|| format!("{} is gone", self.name));
+        self.pids.iter().map(cpu).collect()
     }
 
-    /// Its resident memory, in bytes; 0 if its process is unknown.
+    /// Its resident memory, of all members, in bytes; 0 if no process is known.
     ///
     /// # Errors
-    /// When it is gone.
+    /// When one is gone.
     pub fn resident(&self) -> Result<u64> {
-        let Some(pid) = self.pid else { return Ok(0) };
-        account::resident(pid).with_context(|| format!("{} is gone", self.name))
+        let resident = |pid: &u32| account::resident(*pid).with_context(|| format!("{} is gone", self.name));
+        self.pids.iter().map(resident).sum()
     }
 
     /// Starts to measure.
@@ -118,14 +160,14 @@ impl Target {
     /// # Errors
     /// When it is gone.
     pub fn meter(&self) -> Result<Meter<'_>> {
-        Ok(Meter { target: self, server: self.cpu()?, own: Cpu::own()?, start: std::time::Instant::now() })
+        Ok(Meter { target: self, servers: self.cpu()?, own: Cpu::own()?, start: std::time::Instant::now() })
     }
 }
 
 /// A measurement under way.
 pub struct Meter<'a> {
     target: &'a Target,
-    server: Cpu,
+    servers: Vec<Cpu>,
     own: Cpu,
     start: std::time::Instant,
 }
@@ -133,7 +175,7 @@ pub struct Meter<'a> {
 /// What was used meanwhile.
 #[derive(Clone, Copy, Debug)]
 pub struct Used {
-    /// By the server, on CPUs.
+    /// By the server, on CPUs; by all members of a cluster.
     pub server: Duration,
     /// By this program.
     pub own: Duration,
@@ -149,12 +191,20 @@ impl Used {
 }
 
 impl Meter<'_> {
+    /// What each member has used since the start, on CPUs.
+    ///
+    /// # Errors
+    /// When one is gone.
+    pub fn members(&self) -> Result<Vec<Duration>> {
+        Ok(self.target.cpu()?.iter().zip(&self.servers).map(|(now, before)| now.since(before)).collect())
+    }
+
     /// What has been used since the start.
     ///
     /// # Errors
     /// When the server is gone.
     pub fn read(&self) -> Result<Used> {
-        let server = self.target.cpu()?.since(&self.server);
+        let server = self.members()?.iter().sum();
         Ok(Used { server, own: Cpu::own()?.since(&self.own), elapsed: self.start.elapsed() })
     }
 }

@@ -105,9 +105,17 @@ impl Streams {
     /// # Errors
     /// When the server cannot be reached.
     pub async fn connect(address: SocketAddr, connections: usize, windows: Windows) -> Result<Streams> {
+        Streams::connect_all(&[address], connections, windows).await
+    }
+
+    /// The same, to several addresses in turn.
+    ///
+    /// # Errors
+    /// When a server cannot be reached.
+    pub async fn connect_all(addresses: &[SocketAddr], connections: usize, windows: Windows) -> Result<Streams> {
         let mut streams = Streams::default();
-        for _ in 0..connections.max(1) {
-            streams.connections.push(Connection::open(address, windows).await?);
+        for address in addresses.iter().cycle().take(connections.max(1)) {
+            streams.connections.push(Connection::open(*address, windows).await?);
         }
         Ok(streams)
     }

@@ -56,7 +56,7 @@ fn check(workload: Workload, figures: &Figures, is_stentor: bool) {
 fn each_workload_on(binary: &Path, workloads: impl Iterator<Item = Workload>) {
     within(async {
         for workload in workloads {
-            let mut target = Target::start(binary)?;
+            let mut target = Target::start(binary, workload.members())?;
             let figures = workload.run(&mut target, &Options::of(Size::Tiny)).await;
             let figures = figures.unwrap_or_else(|error| panic!("{}: {error:#}", workload.name()));
             check(workload, &figures, target.is_stentor());
@@ -84,7 +84,7 @@ fn calls_in_an_open_loop_all_happen() {
     let test = "calls_in_an_open_loop_all_happen";
     let Some(server) = peers::required(peers::SERVER, test) else { return };
     let done = within(async {
-        let target = Target::start(&server)?;
+        let target = Target::start(&server, 1)?;
         let clients = Clients::connect(target.addresses(), 10, 4).await?;
         let work = Arc::new(Puts::in_turn(Keys::new("k", 1_000, 8), 16)?);
         let (pace, until) = (Pace::Open(10_000.0), Until::Count(500));
@@ -101,7 +101,7 @@ fn a_server_that_refuses_ends_the_run() {
     let test = "a_server_that_refuses_ends_the_run";
     let Some(server) = peers::required(peers::SERVER, test) else { return };
     let error = within(async {
-        let target = Target::start(&server)?;
+        let target = Target::start(&server, 1)?;
         let clients = Clients::connect(target.addresses(), 1, 1).await?;
         // Nobody has granted that lease.
         let work = Arc::new(KeepAlive::of(7, 1));
@@ -120,7 +120,7 @@ fn a_server_that_runs_already_is_found_by_its_port() {
     let test = "a_server_that_runs_already_is_found_by_its_port";
     let Some(server) = peers::required(peers::SERVER, test) else { return };
     within(async {
-        let started = Target::start(&server)?;
+        let started = Target::start(&server, 1)?;
         let mut found = Target::running("server", vec![started.address], None)?;
         assert!(found.is_accounted());
         let figures = Workload::Put.run(&mut found, &Options::of(Size::Tiny)).await?;

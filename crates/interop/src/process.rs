@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
 /// How long a start may take on a busy machine.
@@ -31,9 +31,12 @@ const READY: &str = "ready to serve client requests";
 pub struct Server {
     binary: PathBuf,
     directory: TempDir,
+    name: String,
     scheme: &'static str,
     client_port: u16,
     peer_port: u16,
+    /// All members as `--initial-cluster` has them; empty for a server alone.
+    initial_cluster: String,
     flags: Vec<String>,
     running: Option<Running>,
 }
@@ -61,12 +64,43 @@ impl Server {
         Self::start_by(binary, "https", flags)
     }
 
+    /// Starts so many members of one new cluster, named m0, m1 and so on, with these flags each. All are ready.
+    ///
+    /// # Errors
+    /// As [`Server::start`]; a port that somebody else has taken meanwhile is an error here.
+    pub fn start_cluster(binary: &Path, members: usize, flags: &[&str]) -> Result<Vec<Server>> {
+        let mut servers = (0..members)
+            .map(|n| Server::stopped(binary, &format!("m{n}"), "http", flags))
+            .collect::<Result<Vec<_>>>()?;
+        let places: Vec<String> = servers.iter().map(|s| format!("{}={}", s.name, s.peer_url())).collect();
+        // None is ready before most of them run.
+        let mut starting = Vec::new();
+        for server in &mut servers {
+            server.initial_cluster = places.join(",");
+            starting.push(server.spawn()?);
+        }
+        for (server, is_ready) in servers.iter_mut().zip(starting) {
+            server.wait_ready(&is_ready)?;
+        }
+        Ok(servers)
+    }
+
+    fn stopped(binary: &Path, name: &str, scheme: &'static str, flags: &[&str]) -> Result<Server> {
+        Ok(Server {
+            binary: binary.to_path_buf(),
+            directory: tempfile::tempdir().context("cannot make a data directory")?,
+            name: name.to_owned(),
+            scheme,
+            client_port: free_port()?,
+            peer_port: free_port()?,
+            initial_cluster: String::new(),
+            flags: flags.iter().map(ToString::to_string).collect(),
+            running: None,
+        })
+    }
+
     fn start_by(binary: &Path, scheme: &'static str, flags: &[&str]) -> Result<Server> {
-        let directory = tempfile::tempdir().context("cannot make a data directory")?;
-        let (client_port, peer_port) = (free_port()?, free_port()?);
-        let flags = flags.iter().map(ToString::to_string).collect();
-        let binary = binary.to_path_buf();
-        let mut server = Server { binary, directory, scheme, client_port, peer_port, flags, running: None };
+        let mut server = Server::stopped(binary, "interop", scheme, flags)?;
         for _ in 1..PORT_ATTEMPTS {
             match server.restart() {
                 Err(error) if error.to_string().to_lowercase().contains("address already in use") => {
@@ -82,6 +116,11 @@ impl Server {
     /// Where clients reach it: `http://127.0.0.1:PORT`, or `https`.
     pub fn endpoint(&self) -> String {
         format!("{}://127.0.0.1:{}", self.scheme, self.client_port)
+    }
+
+    /// Where other members reach it.
+    fn peer_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.peer_port)
     }
 
     /// Where its data lies.
@@ -114,6 +153,12 @@ impl Server {
     /// As [`Server::start`].
     pub fn restart(&mut self) -> Result<()> {
         self.kill();
+        let is_ready = self.spawn()?;
+        self.wait_ready(&is_ready)
+    }
+
+    /// Starts the process; what is returned hears when it is ready.
+    fn spawn(&mut self) -> Result<Receiver<()>> {
         let mut command = Command::new(&self.binary);
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
@@ -121,12 +166,13 @@ impl Server {
                 command.env_remove(&name);
             }
         }
-        let client = self.endpoint();
-        let peer = format!("http://127.0.0.1:{}", self.peer_port);
+        let (client, peer) = (self.endpoint(), self.peer_url());
+        let alone = format!("{}={peer}", self.name);
+        let initial = if self.initial_cluster.is_empty() { &alone } else { &self.initial_cluster };
         command.arg("--data-dir").arg(self.data_dir());
-        command.args(["--name", "interop", "--listen-client-urls", &client, "--advertise-client-urls", &client]);
+        command.args(["--name", &self.name, "--listen-client-urls", &client, "--advertise-client-urls", &client]);
         command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
-        command.args(["--initial-cluster", &format!("interop={peer}")]);
+        command.args(["--initial-cluster", initial]);
         command.args(&self.flags);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("cannot start {}", self.binary.display()))?;
@@ -134,13 +180,19 @@ impl Server {
         let (ready, is_ready) = channel();
         follow(child.stdout.take(), &tail, ready.clone());
         follow(child.stderr.take(), &tail, ready);
-        let running = self.running.insert(Running { child, tail });
-        if let Err(error) = wait_ready(&is_ready) {
-            let log = joined(&running.tail);
-            self.kill();
-            bail!("{}: {error}; its log ends:\n{log}", self.binary.display());
-        }
-        Ok(())
+        self.running = Some(Running { child, tail });
+        Ok(is_ready)
+    }
+
+    fn wait_ready(&mut self, is_ready: &Receiver<()>) -> Result<()> {
+        let Err(error) = is_ready.recv_timeout(START) else { return Ok(()) };
+        let why = match error {
+            RecvTimeoutError::Timeout => format!("not ready after {START:?}"),
+            RecvTimeoutError::Disconnected => "ended before it was ready".to_owned(),
+        };
+        let log = self.log_tail();
+        self.kill();
+        bail!("{}: {why}; its log ends:\n{log}", self.binary.display());
     }
 }
 
@@ -148,13 +200,6 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-fn wait_ready(is_ready: &Receiver<()>) -> Result<()> {
-    is_ready.recv_timeout(START).map_err(|error| match error {
-        RecvTimeoutError::Timeout => anyhow!("not ready after {START:?}"),
-        RecvTimeoutError::Disconnected => anyhow!("ended before it was ready"),
-    })
 }
 
 /// Reads the log to its end, so that the server never blocks on a full pipe.

@@ -3,8 +3,10 @@
 mod behind;
 mod catchup;
 mod churn;
+mod cluster;
 mod compaction;
 mod distinct;
+mod failover;
 mod fanout;
 mod idle;
 mod latency;
@@ -127,6 +129,18 @@ pub enum Workload {
     Behind,
     /// Streams that stop reading
     Slow,
+    /// Three members: puts by one client, through the leader
+    #[value(name = "cluster-put-1")]
+    ClusterPut1,
+    /// Three members: puts by 100 clients, through all members
+    #[value(name = "cluster-put-100")]
+    ClusterPut100,
+    /// Three members: linearizable gets by 100 clients, through all members
+    ClusterGet,
+    /// Three members: watchers of one key on one member, and shared by all
+    ClusterFanout,
+    /// Three members: kill -9 of the leader, to the first write that is accepted
+    Failover,
 }
 
 /// What a workload is about.
@@ -136,6 +150,8 @@ pub enum Group {
     Store,
     /// What watches cost.
     Watch,
+    /// Three members.
+    Cluster,
 }
 
 impl Workload {
@@ -152,7 +168,16 @@ impl Workload {
 
     /// What it is about.
     pub fn group(self) -> Group {
-        if self < Workload::WatchLatency { Group::Store } else { Group::Watch }
+        match self {
+            _ if self < Workload::WatchLatency => Group::Store,
+            _ if self < Workload::ClusterPut1 => Group::Watch,
+            _ => Group::Cluster,
+        }
+    }
+
+    /// How many members of a cluster it is for.
+    pub fn members(self) -> usize {
+        if self.group() == Group::Cluster { 3 } else { 1 }
     }
 
     /// Whether etcd is measured beside it.
@@ -185,13 +210,19 @@ impl Workload {
             Workload::Progress => &progress::BARS,
             Workload::Behind => &behind::BARS,
             Workload::Slow => &slow::BARS,
+            Workload::ClusterPut1 => &cluster::PUT_1_BARS,
+            Workload::ClusterPut100 => &cluster::PUT_100_BARS,
+            Workload::ClusterGet => &cluster::GET_BARS,
+            Workload::ClusterFanout => &cluster::FANOUT_BARS,
+            Workload::Failover => &failover::BARS,
             _ => &[],
         }
     }
 
-    /// Every workload that has something to reach, in the order in which they are worth running.
+    /// Every workload of one server that has something to reach, in the order in which they are worth running.
     pub fn targets() -> Vec<Workload> {
-        Workload::value_variants().iter().copied().filter(|workload| !workload.bars().is_empty()).collect()
+        let is_target = |workload: &Workload| workload.members() == 1 && !workload.bars().is_empty();
+        Workload::value_variants().iter().copied().filter(is_target).collect()
     }
 
     /// Runs it. Must be called within a `LocalSet`.
@@ -253,6 +284,11 @@ impl Workload {
             Workload::Progress => progress::run(target, options).await,
             Workload::Behind => behind::run(target, options).await,
             Workload::Slow => slow::run(target, options).await,
+            Workload::ClusterPut1 => cluster::put(target, options, 1).await,
+            Workload::ClusterPut100 => cluster::put(target, options, 100).await,
+            Workload::ClusterGet => cluster::get(target, options).await,
+            Workload::ClusterFanout => cluster::fanout(target, options).await,
+            Workload::Failover => failover::run(target, options).await,
         }
     }
 }
