@@ -28,6 +28,7 @@ pub mod watchers;
 mod checkpoints;
 pub mod cluster;
 mod compactor;
+pub mod corruption;
 mod gate;
 mod lessor;
 pub mod log_entry;

@@ -16,6 +16,7 @@ use tonic_health::server::HealthReporter;
 
 use crate::cluster::Joined;
 use crate::config::Config;
+use crate::corruption::{self, InitialCheckError};
 use crate::environment::Environment;
 use crate::http::{self, Alarm, Probe, ProbeFuture};
 use crate::metrics::Metrics;
@@ -106,6 +107,15 @@ impl Member {
         let peers = PeerServer::new(peers).max_decoding_message_size(limit).max_encoding_message_size(limit);
         let peers = Routes::new(peers);
         Ok(Member { node, routes, peers, standing, probe, health, running, metrics, _waking: waking, _gauges: gauges })
+    }
+
+    /// Compares what this member has with what those other members have that answer, if it is told to; to be called
+    /// before anybody is served.
+    ///
+    /// # Errors
+    /// [`InitialCheckError`]: then nobody must be.
+    pub async fn check_against_others(&self) -> Result<(), InitialCheckError> {
+        if self.node.settings.checks_initially { corruption::check_initially(&self.node).await } else { Ok(()) }
     }
 
     /// What other members are served.
@@ -200,6 +210,7 @@ impl Probe for MemberProbe {
         metrics.set_watchers(&self.hub.gauges());
         metrics.count_watching(self.hub.sent(), self.hub.canceled());
         metrics.mvcc.db_open_read_transactions.set(self.node.reads.running() as i64);
+        metrics.corruption.set_alarms(self.node.store.view().all_alarms());
         metrics.server.answer_bytes_in_flight.set(self.node.answer_bytes_in_flight() as i64);
         // A size that can't be had stays what it was.
         if let Ok(sizes) = self.node.store.sizes() {

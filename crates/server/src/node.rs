@@ -28,11 +28,12 @@ use crate::environment::{Environment, Worker, Workers};
 use crate::gate::Gate;
 use crate::lessor::Lessor;
 use crate::metrics::Metrics;
+use crate::peers::Peers;
 use crate::quota::SpaceQuota;
 use crate::reads::ReadAdmission;
 use crate::replication::{self, Applier, Driver, Halt, Handle, Limits, Parts, ProposeError, Replication, WriteHealth};
 use crate::storage::{Received, Storage};
-use crate::{checkpoints, compactor, quota};
+use crate::{checkpoints, compactor, corruption, quota};
 
 /// etcd lets a write or linearizable read take this long, and two election timeouts.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
@@ -55,6 +56,8 @@ pub struct Settings {
     pub compaction_batch_limit: usize,
     /// Pause between two steps.
     pub compaction_sleep_interval: Duration,
+    /// Whether what is here is compared with what other members have before any of it is served.
+    pub checks_initially: bool,
     quota: SpaceQuota,
     slow_apply: Duration,
 }
@@ -68,6 +71,7 @@ impl From<&Config> for Settings {
             max_txn_ops: config.max_txn_ops,
             compaction_batch_limit: config.compaction_batch_limit,
             compaction_sleep_interval: config.compaction_sleep_interval,
+            checks_initially: config.corruption_checks.initial,
             quota: SpaceQuota::new(config.quota),
             slow_apply: config.warning_apply_duration,
         }
@@ -247,6 +251,7 @@ impl Node {
         let automatic = compactor::run_automatic(self.clone(), config.auto_compaction, stop.clone());
         let checkpoints = checkpoints::run(self.store.clone(), received, config.snapshot_count, stop.clone());
         let proposer = self.replication.proposer.clone();
+        let comparing = corruption::run(self.clone(), config.corruption_checks, stop.clone());
         let leases = self.lessor.clone().run(proposer, self.environment.clone(), stop.clone());
         Ok(Running {
             store: self.store.clone(),
@@ -258,6 +263,7 @@ impl Node {
                 workers.spawn("checkpoints", checkpoints)?,
                 Workers::Tasks.spawn("auto-compaction", automatic)?,
                 Workers::Tasks.spawn("leases", leases)?,
+                Workers::Tasks.spawn("corruption", comparing)?,
                 Workers::Tasks.spawn("leadership", leadership::follow(self.clone(), stop.clone()))?,
                 Workers::Tasks.spawn("publish", members::publish(self.clone(), config.clone(), stop.clone()))?,
             ],
@@ -282,6 +288,11 @@ impl Node {
     /// This cluster and member.
     pub fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// The other members.
+    pub(crate) fn peers(&self) -> &Peers {
+        &self.replication.peers
     }
 
     /// The newest term that this member knows.
@@ -364,17 +375,18 @@ impl Node {
         }
         // A write that is too large for an almost empty store is no reason to refuse others.
         if !quota.is_well_above(used) {
-            self.raise(AlarmKind::NoSpace).await;
+            self.raise(Alarm { member_id: self.identity.member_id, kind: AlarmKind::NoSpace }).await;
         }
         Err(EtcdError::NoSpace.into())
     }
 
-    async fn raise(&self, kind: AlarmKind) {
-        let alarm = Alarm { member_id: self.identity.member_id, kind };
+    /// Raises an alarm, unless it is raised.
+    pub(crate) async fn raise(&self, alarm: Alarm) {
         if self.store.view().all_alarms().any(|a| a == alarm) {
             return;
         }
-        warn!(alarm = kind.to_wire().as_str_name(), "an alarm is raised");
+        let member = format!("{:x}", alarm.member_id);
+        warn!(member, alarm = alarm.kind.to_wire().as_str_name(), "an alarm is raised");
         self.change_alarm(AlarmAction::Activate, alarm).await;
     }
 

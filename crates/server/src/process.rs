@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 
 use crate::cluster::{self, JoinError};
 use crate::config::{Config, InitialClusterState, Keepalive, Url};
+use crate::corruption::InitialCheckError;
 use crate::data_dir::{self, DataDirError};
 use crate::environment::Environment;
 use crate::logging;
@@ -38,6 +39,8 @@ enum RunError {
     Join(#[from] JoinError),
     #[error(transparent)]
     Member(#[from] MemberError),
+    #[error(transparent)]
+    Check(#[from] InitialCheckError),
     #[error(transparent)]
     Tls(#[from] TlsError),
 }
@@ -112,10 +115,15 @@ async fn serve(config: &Config) -> Result<(), RunError> {
     let member = Member::start_joined(storage, config, environment, metrics.clone(), joined.as_ref(), &stop)?;
     let server = Server::new(config, metrics.clone(), stop.clone());
     let peer_server = Server::new(&of_peers(config), metrics, stop.clone());
-    attach(&peer_server, peers, &member.peer_app(), peer_tls.as_ref())?;
     attach(&server, metrics_only, &member.http_app(), tls.as_ref())?;
+    let taking_part = async {
+        member.check_against_others().await?;
+        attach(&peer_server, peers, &member.peer_app(), peer_tls.as_ref())?;
+        member.node.has_leader().await;
+        Ok::<_, RunError>(())
+    };
     tokio::select! {
-        () = member.node.has_leader() => {}
+        led = taking_part => led?,
         () = member.node.removed() => return Ok(()),
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),

@@ -47,6 +47,13 @@ pub(crate) fn terms(state: &State) -> u64 {
     state.hosts.iter().filter_map(|host| host.node.upgrade()).map(|node| node.term()).max().unwrap_or_default()
 }
 
+/// Alarms, which nobody has a reason to raise.
+pub(crate) fn alarms(state: &State) -> Vec<String> {
+    let nodes = state.hosts.iter().filter_map(|host| host.node.upgrade());
+    let raised = nodes.flat_map(|node| node.store.view().all_alarms().collect::<Vec<_>>());
+    raised.map(|alarm| format!("the alarm {alarm:?} is raised")).collect()
+}
+
 /// How members differ that have applied the same entries.
 pub(crate) fn differences(state: &State) -> Vec<String> {
     let nodes: Vec<_> = state.hosts.iter().filter_map(|host| host.node.upgrade()).collect();

@@ -91,13 +91,21 @@ async fn live(world: &World, number: usize, mut random: Random) -> turmoil::Resu
     });
     let storage = Storage { received: place.clone(), ..disks.storage()? };
     let member = Member::start_joined(storage, &config, environment, metrics.clone(), joined.as_ref(), &stop)?;
+    if let Err(error) = member.check_against_others().await {
+        world.lock().wrong.push(format!("m{number} does not serve: {error}"));
+        return Ok(());
+    }
     place.has_started.store(true, Ordering::Relaxed);
     let applied = member.node.store.view().applied();
     world.note(format_args!("m{number} starts at {applied:?}"));
     let follower = Arc::new(Follower { world: world.clone(), number, last: AtomicI64::default() });
     follower.last.store(member.node.store.observe(&follower).revision().get(), Ordering::Relaxed);
-    if let Some(host) = world.lock().hosts.get_mut(number) {
-        host.node = Arc::downgrade(&member.node);
+    {
+        let mut state = world.lock();
+        state.count_comparisons(number, Some(metrics.clone()));
+        if let Some(host) = state.hosts.get_mut(number) {
+            host.node = Arc::downgrade(&member.node);
+        }
     }
     let peer_server = Server::new(&of_peers(&config), metrics.clone(), stop.clone());
     peer_server.serve(peers, member.peer_app());
@@ -168,7 +176,7 @@ fn config(number: usize, life: &Life, settings: Settings) -> Result<Config, Stri
         Life::Joins(cluster) => (cluster.clone(), "existing"),
         _ => ((0..settings.members).map(in_cluster).collect::<Vec<_>>().join(","), "new"),
     };
-    let flags = vec![
+    let mut flags = vec![
         format!("--name={}", name(number)),
         format!("--initial-cluster={cluster}"),
         format!("--initial-cluster-state={state}"),
@@ -181,6 +189,11 @@ fn config(number: usize, life: &Life, settings: Settings) -> Result<Config, Stri
         format!("--strict-reconfig-check={}", settings.strict),
         format!("--max-request-bytes={}", 1 << 20),
     ];
+    if settings.compares {
+        let checks = ["corrupt-check-time=1100ms", "compact-hash-check-time=700ms", "compact-hash-check-enabled"];
+        flags.extend(checks.map(|flag| format!("--{flag}")));
+        flags.push("--initial-corrupt-check".to_owned());
+    }
     match config::load(flags.into_iter().map(Into::into), []) {
         Ok(Command::Run { config, .. }) => Ok(*config),
         Ok(_) => Err("no configuration".to_owned()),

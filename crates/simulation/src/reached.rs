@@ -62,6 +62,10 @@ reached! {
     /// Those that it took over when it started again.
     adopted_at_start,
     restores,
+    /// Of all members' hashes.
+    comparisons,
+    /// Of those that could be compared.
+    comparisons_in_part,
     watches,
     events,
     /// Streams that broke.

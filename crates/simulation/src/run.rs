@@ -78,6 +78,7 @@ impl Run {
                 strict: !random.one_in(3),
                 token: 0,
                 with_leases: restore.is_none(),
+                compares: random.one_in(2),
             },
         );
         for number in 0..hosts {
@@ -218,6 +219,9 @@ impl Run {
         if self.positions.is_none() {
             wrong.extend(ending::differences(state));
         }
+        wrong.extend(ending::alarms(state));
+        (0..self.hosts).for_each(|host| state.count_comparisons(host, None));
+        wrong.append(&mut state.wrong);
         let checked = state.history.check(&state.log);
         wrong.extend(checked.wrong);
         state.reached.expiries += checked.expiries;

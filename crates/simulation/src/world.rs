@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use stentor_server::metrics::Metrics;
 use stentor_server::node::Node;
 use stentor_server::storage::Disks;
 
@@ -54,6 +55,8 @@ pub(crate) struct Settings {
     pub(crate) strict: bool,
     /// Whether programs hold leases.
     pub(crate) with_leases: bool,
+    /// Whether members are compared with each other.
+    pub(crate) compares: bool,
 }
 
 /// A host for one member.
@@ -66,6 +69,8 @@ pub(crate) struct Host {
     pub(crate) is_bad: bool,
     /// The member that runs here.
     pub(crate) node: Weak<Node>,
+    /// What it has counted; what those before it have is in [`Reached`].
+    pub(crate) metrics: Option<Metrics>,
 }
 
 /// What a host does when it is started.
@@ -87,6 +92,7 @@ impl World {
             is_due: false,
             is_bad: false,
             node: Weak::new(),
+            metrics: None,
         };
         World(Arc::new(Mutex::new(State {
             log: Log::new(),
@@ -119,6 +125,18 @@ impl State {
         let mut by_revision: BTreeMap<i64, Vec<Published>> = BTreeMap::new();
         changes.into_iter().for_each(|change| by_revision.entry(change.revision).or_default().push(change));
         by_revision.iter().try_for_each(|(revision, changes)| self.log.publish(*revision, changes, at))
+    }
+
+    /// Takes up what the members on a host have counted, of which the next one has these.
+    pub(crate) fn count_comparisons(&mut self, host: usize, next: Option<Metrics>) {
+        let Some(counted) = self.hosts.get_mut(host).and_then(|host| std::mem::replace(&mut host.metrics, next)) else {
+            return;
+        };
+        self.reached.comparisons += counted.corruption.equal.get();
+        self.reached.comparisons_in_part += counted.corruption.incomplete.get();
+        if counted.corruption.different.get() > 0 {
+            self.wrong.push(format!("m{host} takes members for different"));
+        }
     }
 
     /// The number of a host on which a member is to run, mostly.

@@ -101,6 +101,32 @@ pub struct FollowerProgress {
     #[prost(bool, tag = "3")]
     pub recent: bool,
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HashKvRequest {
+    #[prost(message, optional, tag = "1")]
+    pub sender: ::core::option::Option<Sender>,
+    /// to hash up to
+    #[prost(int64, tag = "2")]
+    pub revision: i64,
+    /// what the sender had applied when it had that revision: the receiver waits until it has too, for a while
+    #[prost(uint64, tag = "3")]
+    pub applied: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HashKvResponse {
+    /// absent if the receiver can't read at that revision
+    #[prost(uint32, optional, tag = "1")]
+    pub hash: ::core::option::Option<u32>,
+    /// the compacted revision with which the hash was taken; -1 if there is none
+    #[prost(int64, tag = "2")]
+    pub compact_revision: i64,
+    /// the newest revision then
+    #[prost(int64, tag = "3")]
+    pub revision: i64,
+    /// and the last entry applied
+    #[prost(uint64, tag = "4")]
+    pub applied: u64,
+}
 /// A message of the Raft library, field by field (eraftpb.Message).
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RaftMessage {
@@ -453,6 +479,28 @@ pub mod peer_client {
                 .insert(GrpcMethod::new("stentor.peer.v1.Peer", "Progress"));
             self.inner.unary(req, path, codec).await
         }
+        /// The hash of history up to a revision, by which members are compared.
+        pub async fn hash_kv(
+            &mut self,
+            request: impl tonic::IntoRequest<super::HashKvRequest>,
+        ) -> std::result::Result<tonic::Response<super::HashKvResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stentor.peer.v1.Peer/HashKv",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stentor.peer.v1.Peer", "HashKv"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -518,6 +566,11 @@ pub mod peer_server {
             tonic::Response<super::ProgressResponse>,
             tonic::Status,
         >;
+        /// The hash of history up to a revision, by which members are compared.
+        async fn hash_kv(
+            &self,
+            request: tonic::Request<super::HashKvRequest>,
+        ) -> std::result::Result<tonic::Response<super::HashKvResponse>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct PeerServer<T> {
@@ -847,6 +900,49 @@ pub mod peer_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ProgressSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/stentor.peer.v1.Peer/HashKv" => {
+                    #[allow(non_camel_case_types)]
+                    struct HashKvSvc<T: Peer>(pub Arc<T>);
+                    impl<T: Peer> tonic::server::UnaryService<super::HashKvRequest>
+                    for HashKvSvc<T> {
+                        type Response = super::HashKvResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::HashKvRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Peer>::hash_kv(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = HashKvSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

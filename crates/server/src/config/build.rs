@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::ConfigError;
-use super::flags::{Effect, FEATURE_GATES, Kind};
+use super::flags::{Effect, Kind};
 use super::url::Url;
 use super::values::{Values, list, parse_bool};
 use super::{
     AutoCompaction, Config, InitialClusterState, Keepalive, LogConfig, LogFormat, LogLevel, LogOutput, MetricsLevel,
-    Quota, duration, tls,
+    Quota, corruption, duration, tls,
 };
 
 /// etcd's default quota, and what 0 means.
@@ -26,7 +26,7 @@ const ELECTION_PER_HEARTBEAT: u64 = 5;
 
 pub(crate) fn build(values: &Values, warnings: &mut Vec<String>) -> Result<Config, ConfigError> {
     refuse_unsafe(values)?;
-    warn_ignored(values, warnings)?;
+    warn_ignored(values, warnings);
     let name = values.text("name").to_owned();
     let data_dir = match values.text("data-dir") {
         "" => PathBuf::from(format!("{name}.etcd")),
@@ -86,6 +86,7 @@ pub(crate) fn build(values: &Values, warnings: &mut Vec<String>) -> Result<Confi
         slow_watcher_time: values.duration("stentor-slow-watcher-time"),
         compaction_batch_limit: bounded(values, "compaction-batch-limit")?,
         compaction_sleep_interval: values.duration("compaction-sleep-interval"),
+        corruption_checks: corruption::checks(values, warnings)?,
         warning_apply_duration: values.duration("warning-apply-duration"),
         warning_unary_request_duration: values.duration("warning-unary-request-duration"),
         metrics: choice(values, "metrics", &[("basic", MetricsLevel::Basic), ("extensive", MetricsLevel::Extensive)])?,
@@ -111,27 +112,9 @@ fn refuse_unsafe(values: &Values) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn warn_ignored(values: &Values, warnings: &mut Vec<String>) -> Result<(), ConfigError> {
-    for (flag, text) in values.given_with(Effect::Ignored) {
-        if flag.name == "feature-gates" {
-            feature_gates(text)?;
-        }
-        warnings.push(format!("--{} has no effect in this version", flag.name));
-    }
-    Ok(())
-}
-
-fn feature_gates(text: &str) -> Result<(), ConfigError> {
-    for item in list(text) {
-        let (name, value) = item.split_once('=').unwrap_or((item, ""));
-        if !FEATURE_GATES.contains(&name.trim()) || parse_bool(value.trim()).is_none() {
-            return Err(ConfigError::Usage(format!(
-                "--feature-gates: {item:?} is not NAME=true or NAME=false with NAME one of {}",
-                FEATURE_GATES.join(", ")
-            )));
-        }
-    }
-    Ok(())
+fn warn_ignored(values: &Values, warnings: &mut Vec<String>) {
+    let ignored = values.given_with(Effect::Ignored);
+    warnings.extend(ignored.map(|(flag, _)| format!("--{} has no effect in this version", flag.name)));
 }
 
 fn election_timeout(values: &Values) -> Result<Duration, ConfigError> {

@@ -67,10 +67,11 @@ pub(crate) const OWN_PREFIX: &str = "stentor-";
 /// The prefix under which older lines of etcd had some of the flags.
 const EXPERIMENTAL_PREFIX: &str = "experimental-";
 
-/// The flags that etcd 3.4 to 3.6 had under [`EXPERIMENTAL_PREFIX`] and 3.7 has without it.
+/// The flags that etcd 3.4 to 3.6 had under [`EXPERIMENTAL_PREFIX`] and 3.7 has without it, or as a feature gate.
 const ONCE_EXPERIMENTAL: &[&str] = &[
     "backend-bbolt-freelist-type",
     "bootstrap-defrag-threshold-megabytes",
+    "compact-hash-check-enabled",
     "compact-hash-check-time",
     "compaction-batch-limit",
     "compaction-sleep-interval",
@@ -81,6 +82,7 @@ const ONCE_EXPERIMENTAL: &[&str] = &[
     "distributed-tracing-service-name",
     "downgrade-check-time",
     "enable-distributed-tracing",
+    "initial-corrupt-check",
     "max-learners",
     "memory-mlock",
     "peer-skip-client-san-verification",
@@ -141,7 +143,7 @@ pub(crate) const FLAGS: &[Flag] = &[
     row(Member, Ignored, Bool, "enable-grpc-gateway", "true", "serve JSON over HTTP"),
     row(Member, Ignored, Duration, "raft-read-timeout", "5s", "of connections between members"),
     row(Member, Ignored, Duration, "raft-write-timeout", "5s", "of connections between members"),
-    row(Member, Ignored, Text, "feature-gates", "", "NAME=true|false,... of etcd's features"),
+    row(Member, Acts, Text, "feature-gates", "", "NAME=true|false,... of etcd's features"),
     row(Member, Acts, Text, "config-file", "", "YAML file with the same names; all other flags and variables are then ignored"),
 
     row(Clustering, Acts, Urls, "initial-advertise-peer-urls", "http://localhost:2380", "this member's peer URLs as others are told"),
@@ -240,10 +242,10 @@ pub(crate) const FLAGS: &[Flag] = &[
     row(Features, Acts, Duration, "watch-progress-notify-interval", "10m", "time between two progress notes, at least 100ms"),
     row(Features, Acts, Uint, "compaction-batch-limit", "1000", "revisions deleted in one step of a compaction"),
     row(Features, Acts, Duration, "compaction-sleep-interval", "10ms", "pause between two such steps"),
-    row(Features, Ignored, Duration, "corrupt-check-time", "0s", "time between two comparisons of the members"),
-    row(Features, Ignored, Duration, "compact-hash-check-time", "1m", "time between two comparisons of compaction hashes"),
-    row(Features, Ignored, Bool, "experimental-initial-corrupt-check", "false", "compare the members at the start"),
-    row(Features, Ignored, Bool, "experimental-compact-hash-check-enabled", "false", "compare compaction hashes"),
+    row(Features, Acts, Duration, "corrupt-check-time", "0s", "time after which the leader compares all members again; 0: never"),
+    row(Features, Acts, Bool, "initial-corrupt-check", "false", "compare what this member has with the others before it serves; also --feature-gates=InitialCorruptCheck=true"),
+    row(Features, Acts, Bool, "compact-hash-check-enabled", "false", "let the leader compare the members once after each compaction; also --feature-gates=CompactHashCheck=true"),
+    row(Features, Acts, Duration, "compact-hash-check-time", "1m", "time after which it looks whether there was one"),
     row(Features, Ignored, Bool, "experimental-stop-grpc-service-on-defrag", "false", "stop serving while defragmenting"),
     row(Features, Ignored, Bool, "experimental-enable-lease-checkpoint", "false", "keep leases' remaining time through a change of leader"),
     row(Features, Ignored, Bool, "experimental-enable-lease-checkpoint-persist", "false", "keep leases' remaining time through a restart"),
@@ -261,13 +263,21 @@ pub(crate) const FLAGS: &[Flag] = &[
     row(Group::Own, Acts, Duration, "stentor-slow-watcher-time", "10s", "time after which a watcher that is behind is logged and counted as slow; 0: never"),
 ];
 
-/// The feature gates of etcd 3.7: known, so accepted; none has a meaning here yet.
+/// The gate of all features that etcd calls alpha, which those of [`GATES_THAT_ACT`] are.
+pub(crate) const ALL_ALPHA: &str = "AllAlpha";
+pub(crate) const COMPACT_HASH_CHECK: &str = "CompactHashCheck";
+pub(crate) const INITIAL_CORRUPT_CHECK: &str = "InitialCorruptCheck";
+
+/// The feature gates that have a meaning here.
+pub(crate) const GATES_THAT_ACT: &[&str] = &[ALL_ALPHA, COMPACT_HASH_CHECK, INITIAL_CORRUPT_CHECK];
+
+/// The feature gates of etcd 3.7.
 pub(crate) const FEATURE_GATES: &[&str] = &[
-    "AllAlpha",
+    ALL_ALPHA,
     "AllBeta",
-    "CompactHashCheck",
+    COMPACT_HASH_CHECK,
     "FastLeaseKeepAlive",
-    "InitialCorruptCheck",
+    INITIAL_CORRUPT_CHECK,
     "LeaseCheckpoint",
     "LeaseCheckpointPersist",
     "PriorityRequest",

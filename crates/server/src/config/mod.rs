@@ -5,6 +5,7 @@
 
 mod args;
 mod build;
+mod corruption;
 mod duration;
 mod error;
 mod file;
@@ -122,6 +123,8 @@ pub struct Config {
     pub compaction_batch_limit: usize,
     /// Pause between two such steps.
     pub compaction_sleep_interval: Duration,
+    /// When members are compared with each other.
+    pub corruption_checks: CorruptionChecks,
     /// Requests that take longer to apply are warned of.
     pub warning_apply_duration: Duration,
     /// Calls that take longer are warned of.
@@ -172,6 +175,17 @@ pub enum AutoCompaction {
     Periodic(Duration),
     /// Keep this many revisions.
     Revisions(u64),
+}
+
+/// `--corrupt-check-time` and its kin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CorruptionChecks {
+    /// Whether a member that starts compares itself with the others before it serves.
+    pub initial: bool,
+    /// The leader compares all at the newest revision as often as this.
+    pub newest: Option<Duration>,
+    /// As often as this it looks whether they were compared since the last compaction, else it does so.
+    pub compacted: Option<Duration>,
 }
 
 /// `--metrics`.

@@ -104,8 +104,8 @@ fn older_spellings_are_the_same_flag() {
     let config = ok(&["--experimental-compaction-batch-limit=5", "--compaction-batch-limit=6"]);
     assert_eq!(config.compaction_batch_limit, 6);
     assert_eq!(error(&["--experimental-data-dir=x"]).exit_code(), 2);
-    let (_, warnings) = run(&["--experimental-initial-corrupt-check=true"], &[]).unwrap();
-    assert_eq!(warnings, ["--experimental-initial-corrupt-check has no effect in this version"]);
+    let (_, warnings) = run(&["--experimental-set-member-localaddr=true"], &[]).unwrap();
+    assert_eq!(warnings, ["--experimental-set-member-localaddr has no effect in this version"]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Metrics, under the names that etcd's dashboards and alerts read.
 
 mod applied;
+mod corruption;
 mod grpc;
 mod methods;
 mod process;
@@ -16,6 +17,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry};
 
+pub use corruption::CorruptionMetrics;
 pub use grpc::GrpcMetrics;
 pub(crate) use grpc::{Call, MethodMetrics};
 pub use methods::MethodKind;
@@ -49,6 +51,8 @@ pub struct Handles {
     pub mvcc: MvccMetrics,
     /// `stentor_watch_`.
     pub watch: WatchMetrics,
+    /// Alarms, and comparisons of the members.
+    pub corruption: CorruptionMetrics,
     /// `etcd_debugging_lease_`.
     pub lease: LeaseMetrics,
     /// `etcd_network_`.
@@ -195,7 +199,8 @@ impl Metrics {
         registry.register_collector(Box::new(process::ProcessCollector));
         let (server, disk, mvcc, lease, network, grpc) = handles;
         let watch = WatchMetrics::new(&mut registry, &mvcc);
-        Metrics(Arc::new(Handles { registry, server, disk, mvcc, watch, lease, network, grpc }))
+        let corruption = CorruptionMetrics::new(&mut registry);
+        Metrics(Arc::new(Handles { registry, server, disk, mvcc, watch, corruption, lease, network, grpc }))
     }
 
     /// The text of /metrics, in Prometheus' classic format.

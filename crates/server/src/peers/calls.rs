@@ -1,16 +1,18 @@
-//! What this member asks of the leader.
+//! What this member asks of others, mostly of the leader.
 
 use std::time::Duration;
 
+use stentor_proto::Revision;
 use stentor_proto::peerpb::peer_client::PeerClient;
 use stentor_proto::peerpb::{
-    LeaseTimeLeftRequest, MembersRequest, MembersResponse, ProgressRequest, RenewLeaseRequest,
+    HashKvRequest, LeaseTimeLeftRequest, MembersRequest, MembersResponse, ProgressRequest, RenewLeaseRequest,
 };
 use stentor_raft::Follower;
 use tonic::Status;
 use tonic::transport::Channel;
 
 use super::Peers;
+use crate::corruption::Held;
 
 impl Peers {
     /// Has a lease given its full TTL again, by the leader: that in seconds, 0 if there is no such lease.
@@ -43,6 +45,19 @@ impl Peers {
     /// Who the members are, as another one knows.
     pub(crate) async fn members(&self, of: u64) -> Result<MembersResponse, Status> {
         Ok(self.client(of)?.members(MembersRequest {}).await?.into_inner())
+    }
+
+    /// What another one has, hashed up to `at`, once it has applied what this one has.
+    pub(crate) async fn held(&self, of: u64, at: Revision, applied: u64) -> Result<Held, Status> {
+        let request = HashKvRequest { sender: Some(self.shared.sender(of)), revision: at.get(), applied };
+        let answer = self.client(of)?.hash_kv(request).await?.into_inner();
+        Ok(Held {
+            at,
+            hash: answer.hash,
+            compacted: Revision::new(answer.compact_revision),
+            revision: Revision::new(answer.revision).unwrap_or_default(),
+            applied: answer.applied,
+        })
     }
 
     fn client(&self, id: u64) -> Result<PeerClient<Channel>, Status> {

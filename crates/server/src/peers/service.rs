@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::Stream;
-use stentor_proto::EtcdError;
 use stentor_proto::peerpb::peer_server::Peer;
 use stentor_proto::peerpb::{
-    FollowerProgress, LeaseTimeLeftRequest, LeaseTimeLeftResponse, MembersRequest, MembersResponse, MessagesRequest,
-    MessagesResponse, ProgressRequest, ProgressResponse, RenewLeaseRequest, RenewLeaseResponse, Sender,
-    SnapshotRequest, SnapshotResponse,
+    FollowerProgress, HashKvRequest, HashKvResponse, LeaseTimeLeftRequest, LeaseTimeLeftResponse, MembersRequest,
+    MembersResponse, MessagesRequest, MessagesResponse, ProgressRequest, ProgressResponse, RenewLeaseRequest,
+    RenewLeaseResponse, Sender, SnapshotRequest, SnapshotResponse,
 };
+use stentor_proto::{EtcdError, Revision};
 use stentor_raft::Message;
 use tokio::sync::{Semaphore, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
@@ -20,9 +20,10 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, info, warn};
 
 use super::incoming;
+use crate::corruption;
 use crate::node::Node;
 use crate::replication::{Arrived, Event, position};
-use crate::rpc::of_propose;
+use crate::rpc::{of_propose, of_store};
 use crate::storage::Received;
 
 /// What a member that was removed is told, by which it knows.
@@ -188,5 +189,19 @@ impl Peer for PeerService {
             .map(|f| FollowerProgress { id: f.id, matched: f.matched, recent: f.recent })
             .collect();
         Ok(Response::new(ProgressResponse { committed, followers }))
+    }
+
+    async fn hash_kv(&self, request: Request<HashKvRequest>) -> Result<Response<HashKvResponse>, Status> {
+        let HashKvRequest { sender, revision, applied } = request.into_inner();
+        self.check(sender.as_ref())?;
+        let at = Revision::new(revision).filter(|at| *at > Revision::ZERO);
+        let at = at.ok_or_else(|| Status::invalid_argument("stentor: a revision is needed"))?;
+        let held = corruption::held_after(&self.node, at, applied).await.map_err(of_store)?;
+        Ok(Response::new(HashKvResponse {
+            hash: held.hash,
+            compact_revision: held.compacted.map_or(-1, Revision::get),
+            revision: held.revision.get(),
+            applied: held.applied,
+        }))
     }
 }

@@ -24,7 +24,7 @@ pub use lease::LeaseService;
 pub use lock::LockService;
 pub use maintenance::MaintenanceService;
 
-pub(crate) use status::of_propose;
+pub(crate) use status::{of_propose, of_store};
 use stentor_proto::Revision;
 use stentor_proto::etcdserverpb::ResponseHeader;
 

@@ -24,7 +24,7 @@ pub(crate) fn of_propose(error: ProposeError) -> Status {
 }
 
 /// The status for an error of the store.
-pub(super) fn of_store(error: Error) -> Status {
+pub(crate) fn of_store(error: Error) -> Status {
     match error {
         Error::Refused(error) => error.into(),
         Error::Engine(EngineError::Full { .. }) => Status::resource_exhausted(error.to_string()),

@@ -4,6 +4,7 @@
 mod net;
 mod rig;
 
+mod corruption;
 mod leader;
 mod leases;
 mod members;

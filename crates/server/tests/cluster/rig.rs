@@ -1,11 +1,14 @@
 //! Members of one cluster, each in this process and on this thread.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use stentor_mvcc::engine::Engine;
 use stentor_proto::etcdserverpb::cluster_client::ClusterClient;
 use stentor_proto::etcdserverpb::{MemberAddRequest, RangeResponse};
 use stentor_server::cluster;
 use stentor_server::config::{self, Command, Config};
+use stentor_server::corruption::InitialCheckError;
 use stentor_server::environment::{Environment, Workers};
 use stentor_server::member::Member;
 use stentor_server::metrics::Metrics;
@@ -36,6 +39,9 @@ pub(crate) struct Running {
     server: Server,
     peers: Server,
     connect: mpsc::UnboundedSender<DuplexStream>,
+    /// What its store was opened on.
+    engine: Arc<dyn Engine>,
+    metrics: Metrics,
 }
 
 fn url(number: u16) -> String {
@@ -49,7 +55,7 @@ impl Cluster {
         let mut cluster = Cluster { net: Net::default(), flags, disks: BTreeMap::new(), running: BTreeMap::new() };
         let all: Vec<_> = (1..=members).collect();
         for number in 1..=members {
-            cluster.run(number, &all, false).await;
+            cluster.run(number, &all, false).await.unwrap();
         }
         cluster.until_led(&all).await;
         cluster
@@ -71,14 +77,14 @@ impl Cluster {
     }
 
     /// Starts a member on its disks.
-    async fn run(&mut self, number: u16, members: &[u16], joins: bool) {
+    async fn run(&mut self, number: u16, members: &[u16], joins: bool) -> Result<(), InitialCheckError> {
         let config = self.config(number, members, joins);
         let (metrics, stop) = (Metrics::new(config.metrics), CancellationToken::new());
         let chance = u64::from(number) << 32;
         let environment = harness::environment(Workers::Tasks);
         let random = environment.random.clone();
         let environment = Environment {
-            random: std::sync::Arc::new(move || random() ^ chance.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+            random: Arc::new(move || random() ^ chance.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
             dialer: self.net.dialer(number),
             ..environment
         };
@@ -87,14 +93,29 @@ impl Cluster {
             false => None,
         };
         let storage = self.disks.entry(number).or_default().storage().unwrap();
+        let engine = storage.engine.clone();
         let member =
             Member::start_joined(storage, &config, environment, metrics.clone(), joined.as_ref(), &stop).unwrap();
+        if let Err(error) = member.check_against_others().await {
+            stop.cancel();
+            member.ended().await;
+            self.close_disks(number);
+            return Err(error);
+        }
         let peers = Server::new(&config, metrics.clone(), stop.clone());
         peers.serve(self.net.listen(number), member.peer_app());
-        let server = Server::new(&config, metrics, stop);
+        let server = Server::new(&config, metrics.clone(), stop);
         let (connect, accepted) = mpsc::unbounded_channel();
         server.serve(Pipes { accepted }, member.app());
-        self.running.insert(number, Running { member, server, peers, connect });
+        self.running.insert(number, Running { member, server, peers, connect, engine, metrics });
+        Ok(())
+    }
+
+    /// Whatever still holds them is as dead as a process that has ended; its writes are there.
+    fn close_disks(&self, number: u16) {
+        let engine = self.disks[&number].engine();
+        engine.write_back();
+        engine.crash();
     }
 
     /// Adds the next member by the first one, and starts it.
@@ -104,7 +125,7 @@ impl Cluster {
         let by = *self.running.keys().next().unwrap();
         self.members(by).member_add(add).await?;
         let there: Vec<_> = self.running.keys().copied().chain([number]).collect();
-        self.run(number, &there, true).await;
+        self.run(number, &there, true).await.unwrap();
         Ok(number)
     }
 
@@ -115,9 +136,7 @@ impl Cluster {
         server.shutdown(PATIENCE).await;
         peers.shutdown(PATIENCE).await;
         member.ended().await;
-        let engine = self.disks[&number].engine();
-        engine.write_back();
-        engine.crash();
+        self.close_disks(number);
     }
 
     /// A member loses power.
@@ -142,8 +161,18 @@ impl Cluster {
 
     /// Starts a member again, with flags that count for nothing now.
     pub(crate) async fn again(&mut self, number: u16) {
+        self.try_again(number).await.unwrap();
+    }
+
+    /// As [`Cluster::again`], for one that may refuse to serve what it has.
+    pub(crate) async fn try_again(&mut self, number: u16) -> Result<(), InitialCheckError> {
         let members: Vec<_> = self.disks.keys().copied().collect();
-        self.run(number, &members, false).await;
+        self.run(number, &members, false).await
+    }
+
+    /// A value that a member has on its disk becomes another one, and nobody is told.
+    pub(crate) fn corrupt(&self, number: u16, revision: i64) {
+        assert!(harness::corrupt(&*self.running[&number].engine, revision));
     }
 
     pub(crate) fn disks(&self, number: u16) -> &Disks {
@@ -152,6 +181,10 @@ impl Cluster {
 
     pub(crate) fn member(&self, number: u16) -> &Member {
         &self.running[&number].member
+    }
+
+    pub(crate) fn metrics(&self, number: u16) -> &Metrics {
+        &self.running[&number].metrics
     }
 
     pub(crate) fn id(&self, number: u16) -> u64 {

@@ -12,11 +12,14 @@ use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use stentor_mvcc::engine::memory::Disk;
-use stentor_proto::EtcdError;
+use stentor_mvcc::engine::{Batch, Durability, Engine, Family};
+use stentor_mvcc::{ChangeId, Record};
 use stentor_proto::etcdserverpb::kv_client::KvClient;
 use stentor_proto::etcdserverpb::lease_client::LeaseClient;
 use stentor_proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use stentor_proto::etcdserverpb::{LeaseGrantRequest, PutRequest, RangeRequest, RangeResponse};
+use stentor_proto::mvccpb::KeyValue;
+use stentor_proto::{EtcdError, Revision};
 use stentor_raft::log;
 use stentor_server::config::{self, Command, Config};
 use stentor_server::environment::{Environment, Workers};
@@ -271,6 +274,19 @@ pub(crate) fn prefixed(prefix: &str) -> RangeRequest {
 
 pub(crate) fn revision(header: Option<stentor_proto::etcdserverpb::ResponseHeader>) -> i64 {
     header.expect("an answer has a header").revision
+}
+
+/// The value that was put at a revision becomes another one; false if it is not there.
+pub(crate) fn corrupt(engine: &dyn Engine, revision: i64) -> bool {
+    let id = ChangeId { revision: Revision::new(revision).unwrap(), sub: 0 };
+    let Some(stored) = engine.get(Family::History, &id.to_bytes()).unwrap() else { return false };
+    let record = Record::decode(id, stored).unwrap();
+    let pair = KeyValue { value: "corrupt".into(), ..record.pair().unwrap() };
+    let mut batch = Batch::default();
+    let other = Record::put(id, record.time_unix_ms, record.previous, &pair);
+    batch.put(Family::History, id.to_bytes().to_vec(), other.encode());
+    engine.write(batch, Durability::Synced).unwrap();
+    true
 }
 
 /// The call was refused with this error: code and text.

@@ -226,6 +226,9 @@ async fn the_corrupt_alarm_stops_every_write() {
     assert_eq!(rig.list("k").await.kvs[0].value, "v");
     let rig = rig.crash().await;
     refused(rig.kv().put(put("k", "w")).await, EtcdError::Corrupt);
+    let shown = "\netcd_debugging_server_alarms{server_id=\"c0\",alarm_type=\"CORRUPT\"} 1\n";
+    assert!(rig.http("/metrics").await.contains(shown));
     rig.maintenance().alarm(set(AlarmAction::Deactivate)).await.unwrap();
     assert_eq!(rig.put("k", "w").await, 3);
+    assert!(!rig.http("/metrics").await.contains(shown));
 }
