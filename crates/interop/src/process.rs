@@ -69,20 +69,30 @@ impl Server {
     /// # Errors
     /// As [`Server::start`]; a port that somebody else has taken meanwhile is an error here.
     pub fn start_cluster(binary: &Path, members: usize, flags: &[&str]) -> Result<Vec<Server>> {
-        let mut servers = (0..members)
-            .map(|n| Server::stopped(binary, &format!("m{n}"), "http", flags))
-            .collect::<Result<Vec<_>>>()?;
-        let places: Vec<String> = servers.iter().map(|s| format!("{}={}", s.name, s.peer_url())).collect();
-        // None is ready before most of them run.
-        let mut starting = Vec::new();
-        for server in &mut servers {
-            server.initial_cluster = places.join(",");
-            starting.push(server.spawn()?);
-        }
-        for (server, is_ready) in servers.iter_mut().zip(starting) {
-            server.wait_ready(&is_ready)?;
-        }
+        let mut servers = Server::new_cluster(binary, members, flags)?;
+        Server::start_all(&mut servers)?;
         Ok(servers)
+    }
+
+    /// The members of a new cluster, none of which runs yet.
+    ///
+    /// # Errors
+    /// No port is free, or no directory can be made.
+    pub fn new_cluster(binary: &Path, members: usize, flags: &[&str]) -> Result<Vec<Server>> {
+        let stopped = |n| Server::stopped(binary, &format!("m{n}"), "http", flags);
+        let mut servers = (0..members).map(stopped).collect::<Result<Vec<_>>>()?;
+        let places: Vec<String> = servers.iter().map(|s| format!("{}={}", s.name, s.peer_url())).collect();
+        servers.iter_mut().for_each(|server| server.initial_cluster = places.join(","));
+        Ok(servers)
+    }
+
+    /// Starts members that do not run: none is ready before most of them run.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_all(servers: &mut [Server]) -> Result<()> {
+        let starting = servers.iter_mut().map(Server::spawn).collect::<Result<Vec<_>>>()?;
+        servers.iter_mut().zip(starting).try_for_each(|(server, is_ready)| server.wait_ready(&is_ready))
     }
 
     fn stopped(binary: &Path, name: &str, scheme: &'static str, flags: &[&str]) -> Result<Server> {
@@ -116,6 +126,11 @@ impl Server {
     /// Where clients reach it: `http://127.0.0.1:PORT`, or `https`.
     pub fn endpoint(&self) -> String {
         format!("{}://127.0.0.1:{}", self.scheme, self.client_port)
+    }
+
+    /// Its name, and its whole cluster as `--initial-cluster` has it; empty for one alone.
+    pub fn place(&self) -> (&str, &str) {
+        (&self.name, &self.initial_cluster)
     }
 
     /// Where other members reach it.

@@ -3,14 +3,16 @@
 //! It is the line [`MAGIC`], the length of the header as 4 bytes (the most significant first), the
 //! [`SnapshotHeader`], and the CRC-32C of all that in 4 bytes.
 
-use std::io;
+use std::io::{self, Read as _};
 
 use prost::Message;
 
-use crate::storagepb::SnapshotHeader;
+use crate::storagepb::{Restore, SnapshotHeader};
 
 /// How a snapshot begins.
 pub const MAGIC: &[u8] = b"STENTORSNAP1\n";
+/// How a file begins that says how the snapshot behind it is to be restored.
+const RESTORE_MAGIC: &[u8] = b"STENTORRESTORE1\n";
 /// How a snapshot of any version begins.
 const ANY_VERSION: &[u8] = b"STENTORSNAP";
 /// The format that this version writes, and the latest that it reads.
@@ -49,10 +51,7 @@ pub enum HeaderError {
 
 /// The head of a snapshot, as it is written.
 pub fn encode_header(header: &SnapshotHeader) -> Vec<u8> {
-    let message = header.encode_to_vec();
-    let mut bytes = [MAGIC, &(message.len() as u32).to_be_bytes(), &message].concat();
-    bytes.extend(crc32c::crc32c(&bytes).to_be_bytes());
-    bytes
+    encode(MAGIC, header)
 }
 
 /// Reads the head of a snapshot, and not a byte more.
@@ -75,6 +74,56 @@ pub fn read_header(reader: &mut impl io::Read) -> Result<SnapshotHeader, HeaderE
         _ => HeaderError::Io(e),
     })?;
     check_magic(&magic)?;
+    let header: SnapshotHeader = decode(&magic, reader)?;
+    match header.format {
+        FORMAT => Ok(header),
+        0 => Err(HeaderError::Damaged("its header names no format")),
+        found => Err(HeaderError::TooNew { found, supported: FORMAT }),
+    }
+}
+
+/// What is put in front of a snapshot that is to be restored.
+pub fn encode_restore(restore: &Restore) -> Vec<u8> {
+    encode(RESTORE_MAGIC, restore)
+}
+
+/// Reads what stands in front of a snapshot that is to be restored, and not a byte more; `None`, and nothing read,
+/// if nothing does.
+///
+/// # Errors
+/// What is damaged; what reading meets.
+///
+/// ```
+/// use std::io::Cursor;
+/// use stentor_proto::snapshot::{MAGIC, encode_restore, read_restore};
+/// use stentor_proto::storagepb::Restore;
+/// let restore = Restore { bump_revision: 7, ..Default::default() };
+/// let mut file = Cursor::new([&encode_restore(&restore)[..], MAGIC].concat());
+/// assert_eq!(read_restore(&mut file)?, Some(restore));
+/// assert_eq!(read_restore(&mut file)?, None);
+/// # Ok::<(), stentor_proto::snapshot::HeaderError>(())
+/// ```
+pub fn read_restore(reader: &mut (impl io::Read + io::Seek)) -> Result<Option<Restore>, HeaderError> {
+    let begin = reader.stream_position().map_err(HeaderError::Io)?;
+    let mut magic = Vec::new();
+    reader.by_ref().take(RESTORE_MAGIC.len() as u64).read_to_end(&mut magic).map_err(HeaderError::Io)?;
+    if magic != RESTORE_MAGIC {
+        reader.seek(io::SeekFrom::Start(begin)).map_err(HeaderError::Io)?;
+        return Ok(None);
+    }
+    decode(&magic, reader).map(Some)
+}
+
+/// A message between a magic word with its length, and a checksum of all that.
+fn encode(magic: &[u8], message: &impl Message) -> Vec<u8> {
+    let message = message.encode_to_vec();
+    let mut bytes = [magic, &(message.len() as u32).to_be_bytes(), &message].concat();
+    bytes.extend(crc32c::crc32c(&bytes).to_be_bytes());
+    bytes
+}
+
+/// What follows the magic word.
+fn decode<M: Message + Default>(magic: &[u8], reader: &mut impl io::Read) -> Result<M, HeaderError> {
     let mut length = [0; 4];
     read(reader, &mut length)?;
     let len = u32::from_be_bytes(length);
@@ -85,16 +134,11 @@ pub fn read_header(reader: &mut impl io::Read) -> Result<SnapshotHeader, HeaderE
     read(reader, &mut message)?;
     let mut sum = [0; 4];
     read(reader, &mut sum)?;
-    let crc = [&magic[..], &length, &message].iter().fold(0, |crc, part| crc32c::crc32c_append(crc, part));
+    let crc = [magic, &length, &message].iter().fold(0, |crc, part| crc32c::crc32c_append(crc, part));
     if crc != u32::from_be_bytes(sum) {
         return Err(HeaderError::Damaged("the checksum of its header is wrong"));
     }
-    let header = SnapshotHeader::decode(&message[..]).map_err(|_| HeaderError::Damaged("its header is malformed"))?;
-    match header.format {
-        FORMAT => Ok(header),
-        0 => Err(HeaderError::Damaged("its header names no format")),
-        found => Err(HeaderError::TooNew { found, supported: FORMAT }),
-    }
+    M::decode(&message[..]).map_err(|_| HeaderError::Damaged("its header is malformed"))
 }
 
 fn check_magic(magic: &[u8]) -> Result<(), HeaderError> {
@@ -143,6 +187,28 @@ mod tests {
                 bad[at] ^= 1 << bit;
                 assert!(read_header(&mut &bad[..]).is_err(), "bit {bit} of byte {at}");
             }
+        }
+    }
+
+    #[test]
+    fn what_stands_in_front_is_whole_or_refused() {
+        let restore = Restore { bump_revision: 7, token: "t".into(), ..Restore::default() };
+        let good = [&encode_restore(&restore)[..], MAGIC].concat();
+        let read = |bytes: &[u8]| {
+            let mut file = io::Cursor::new(bytes.to_vec());
+            let found = read_restore(&mut file).map_err(|error| error.to_string())?;
+            Ok::<_, String>((found, file.position() as usize))
+        };
+        let len = good.len() - MAGIC.len();
+        assert_eq!(read(&good), Ok((Some(restore), len)));
+        for at in 0..len {
+            let cut = read(&good[..at]);
+            // Before the magic word is whole it is no such thing, which is what a snapshot is, too.
+            assert!(cut == Ok((None, 0)) && at < RESTORE_MAGIC.len() || cut.is_err(), "cut at {at}: {cut:?}");
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            let changed = read(&bad);
+            assert!(changed == Ok((None, 0)) && at < RESTORE_MAGIC.len() || changed.is_err(), "byte {at}: {changed:?}");
         }
     }
 

@@ -3,17 +3,19 @@
 mod stores;
 
 use std::fs::{self, File};
-use std::io::{self, BufReader};
+use std::io::{self, BufReader, Seek as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use stentor_mvcc::engine::rocksdb::{Options, RocksDbEngine};
 use stentor_mvcc::engine::{Engine as _, EngineError};
 use stentor_mvcc::snapshot::{self, RestoreError, RestoreOptions};
-use stentor_proto::snapshot::{BLOCK, HASH};
+use stentor_mvcc::{Options as StoreOptions, Store};
+use stentor_proto::snapshot::{BLOCK, HASH, read_restore};
 use stentor_raft::log::SystemDisk;
 use tracing::info;
 
+use crate::cluster::{RestoredError, begin_restored};
 use crate::storage::Storage;
 
 /// Where the store is within the data directory.
@@ -58,6 +60,14 @@ pub(crate) enum DataDirError {
         path: PathBuf,
         /// What is wrong.
         cause: RestoreError,
+    },
+    /// The snapshot in it can't become a member's store.
+    #[error("cannot use the snapshot in {path}: {cause}")]
+    Restored {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong.
+        cause: RestoredError,
     },
     /// The store in it can't be opened.
     #[error(transparent)]
@@ -128,13 +138,24 @@ fn build(path: &Path, source: &Path, restoring: &Path) -> Result<(), DataDirErro
     if restoring.is_dir() {
         fs::remove_dir_all(restoring).map_err(failed)?;
     }
-    let source = File::open(source).map_err(failed)?;
-    // A file that was saved ends with its hash; one that was copied in another way may not.
-    let trailer = source.metadata().map_err(failed)?.len() % BLOCK == HASH;
-    let engine = RocksDbEngine::open(restoring, &Options::default())?;
-    let options = RestoreOptions { trailer, drop_alarms: true, ..RestoreOptions::default() };
-    let restored = snapshot::restore(&mut BufReader::with_capacity(1 << 20, source), &engine, &options)
-        .map_err(|cause| DataDirError::Restore { path: path.to_path_buf(), cause })?;
+    let mut source = BufReader::with_capacity(1 << 20, File::open(source).map_err(failed)?);
+    let unreadable = |cause| DataDirError::Restore { path: path.to_path_buf(), cause };
+    let restore = read_restore(&mut source).map_err(|error| unreadable(error.into()))?.unwrap_or_default();
+    let len =
+        source.get_ref().metadata().and_then(|file| Ok(file.len() - source.stream_position()?)).map_err(failed)?;
+    let options = RestoreOptions {
+        // A file that was saved ends with its hash; one that was copied in another way may not.
+        trailer: len % BLOCK == HASH && !restore.skip_hash_check,
+        drop_alarms: true,
+        bump_revision: restore.bump_revision,
+        mark_compacted: restore.mark_compacted,
+        ..RestoreOptions::default()
+    };
+    let engine = Arc::new(RocksDbEngine::open(restoring, &Options::default())?);
+    let restored = snapshot::restore(&mut source, &*engine, &options).map_err(unreadable)?;
+    let store = Store::open_shared(engine.clone(), StoreOptions::default())?;
+    begin_restored(&store, &restore).map_err(|cause| DataDirError::Restored { path: path.to_path_buf(), cause })?;
+    drop(store);
     engine.flush()?;
     info!(revision = restored.revision, keys = restored.header.total_keys, "the snapshot was restored");
     Ok(())
@@ -156,9 +177,10 @@ fn create_private(path: &Path) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use stentor_mvcc::engine::memory::{Disk, MemoryEngine};
-    use stentor_mvcc::{Options as StoreOptions, Store};
     use stentor_proto::Revision;
     use stentor_proto::etcdserverpb::PutRequest;
+    use stentor_proto::snapshot::encode_restore;
+    use stentor_proto::storagepb::{MemberRecord, Restore};
 
     use super::*;
 
@@ -238,6 +260,60 @@ mod tests {
             assert!(matches!(refused, DataDirError::Restore { .. }), "{refused}");
             assert_eq!(fs::read(path.join(SNAPSHOT)).unwrap(), bytes);
             assert!(!path.join(STORE).exists());
+        }
+    }
+
+    /// How the members of a new cluster begin: the same but for who each is.
+    fn restore_of(name: &str, members: &[(&str, &str)], sha256: &[u8]) -> Restore {
+        let member = |(name, url): &(&str, &str)| MemberRecord {
+            name: (*name).to_owned(),
+            peer_urls: vec![(*url).to_owned()],
+            ..MemberRecord::default()
+        };
+        Restore {
+            bump_revision: 1_000,
+            mark_compacted: true,
+            sha256: sha256.to_vec().into(),
+            members: members.iter().map(member).collect(),
+            token: "t".into(),
+            name: name.into(),
+            ..Restore::default()
+        }
+    }
+
+    #[test]
+    fn a_snapshot_becomes_the_store_of_each_member_of_a_new_cluster() {
+        let members = [("a", "http://127.0.0.1:1"), ("b", "http://127.0.0.1:2")];
+        let begun = |restore: &Restore| {
+            let folder = tempfile::tempdir().unwrap();
+            let file = [encode_restore(restore), snapshot()].concat();
+            fs::write(folder.path().join(SNAPSHOT), file).unwrap();
+            let engine = open(folder.path(), &folder.path().join(LOG)).unwrap().engine;
+            let store = Store::open_shared(engine, StoreOptions::default()).unwrap();
+            let view = store.view();
+            assert_eq!((view.revision().get(), view.compacted()), (1_002, Some(view.revision())));
+            let names: Vec<_> = view.members().iter().map(|member| (member.id, member.name.clone())).collect();
+            let own = store.identity().unwrap().unwrap();
+            let hash = view.hash_kv(0).unwrap().hash;
+            ((own.cluster_id, names, view.applied(), hash), own.member_id)
+        };
+        let (a, a_id) = begun(&restore_of("a", &members, b"one"));
+        let (b, b_id) = begun(&restore_of("b", &members, b"one"));
+        assert_eq!(a, b);
+        assert_ne!(a_id, b_id);
+        assert!(a.1.contains(&(a_id, "a".to_owned())) && a.1.contains(&(b_id, "b".to_owned())), "{a:?}");
+        let (other, _) = begun(&restore_of("a", &members, b"another"));
+        assert_ne!(other.0, a.0, "of another snapshot, and the same cluster");
+    }
+
+    #[test]
+    fn a_member_that_is_none_or_has_no_address_is_refused() {
+        for (name, url) in [("b", "http://127.0.0.1:1"), ("a", "127.0.0.1")] {
+            let folder = tempfile::tempdir().unwrap();
+            let file = [encode_restore(&restore_of(name, &[("a", url)], b"")), snapshot()].concat();
+            fs::write(folder.path().join(SNAPSHOT), file).unwrap();
+            let refused = open(folder.path(), &folder.path().join(LOG)).err().unwrap();
+            assert!(matches!(refused, DataDirError::Restored { .. }), "{refused}");
         }
     }
 

@@ -1,9 +1,12 @@
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use stentor_cli::snapshot::{SnapshotError, Summary, summarize};
+use stentor_proto::snapshot::encode_restore;
+use stentor_proto::storagepb::MemberRecord;
 
 use crate::failure::{Exit, Failure, Result, io_text};
 use crate::print::{Format, show};
@@ -16,7 +19,9 @@ use crate::session::Session;
 Examples:
   stentorctl snapshot save backup.snap
   stentorctl snapshot status backup.snap -w table
-  stentorctl snapshot restore backup.snap --data-dir new.stentor")]
+  stentorctl snapshot restore backup.snap --data-dir new.stentor
+  stentorctl snapshot restore backup.snap --data-dir m0.stentor --name m0 \\
+    --initial-cluster m0=http://10.0.0.1:2380,m1=http://10.0.0.2:2380,m2=http://10.0.0.3:2380")]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Command,
@@ -45,28 +50,33 @@ struct Restore {
     /// The directory to prepare; it must not exist or be empty [default: NAME.stentor]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// The name that the server will be started with
+    /// The name of the member whose directory this is
     #[arg(long, default_value = "default")]
     name: String,
-    /// The members of the new cluster; more than one are not supported yet
-    #[arg(long, default_value = "default=http://localhost:2380", value_name = "NAME=URL")]
-    initial_cluster: String,
-    /// Accepted; give it to the server when starting it
+    /// The members of the new cluster, of which each is restored from the same file; without it, the flags that the
+    /// server is started with say who they are
+    #[arg(long, value_name = "NAME=URL,...")]
+    initial_cluster: Option<String>,
+    /// What tells the members' ids from those of other clusters
     #[arg(long, default_value = "etcd-cluster", value_name = "TOKEN")]
     initial_cluster_token: String,
-    /// Accepted; give them to the server when starting it
-    #[arg(long, default_value = "http://localhost:2380", value_name = "URLS")]
-    initial_advertise_peer_urls: String,
+    /// The peer URLs of this member; if given, as in --initial-cluster
+    #[arg(long, value_name = "URLS")]
+    initial_advertise_peer_urls: Option<String>,
     /// Do not compare the hash at the end of the file
     #[arg(long)]
     skip_hash_check: bool,
-    /// Not supported yet
-    #[arg(long, value_parser = crate::args::int, default_value = "0", value_name = "N")]
-    bump_revision: i64,
-    /// Not supported yet
+    /// Move revisions up by this, and mark all before as compacted: whoever has followed the old store notices. 0 leaves
+    /// revisions and history as they are
+    #[arg(long, default_value_t = BUMP, value_name = "N")]
+    bump_revision: u64,
+    /// What a --bump-revision above 0 does anyway
     #[arg(long)]
     mark_compacted: bool,
 }
+
+/// More than a cluster writes between two backups.
+const BUMP: u64 = 1_000_000_000;
 
 impl Args {
     pub(crate) async fn run(self, session: &Session) -> Result<()> {
@@ -192,7 +202,10 @@ impl Restore {
         let [file] = self.file.as_slice() else {
             return Err(Failure::args("snapshot restore requires exactly one argument"));
         };
-        self.refuse_what_is_not_built()?;
+        let members = self.members()?;
+        if self.mark_compacted && self.bump_revision == 0 {
+            return Err(Failure::args("--mark-compacted needs a --bump-revision above 0"));
+        }
         let dir = self.data_dir.clone().unwrap_or_else(|| format!("{}.stentor", self.name).into());
         if !is_free(&dir) {
             let message = format!("data-dir \"{}\" not empty or could not be read", dir.display());
@@ -206,7 +219,17 @@ impl Restore {
             let message = format!("{} is no snapshot of Stentor", file.display());
             return Err(Failure::new(Exit::Error, message));
         }
-        place(file, &dir).map_err(|e| Failure::new(Exit::Error, format!("cannot prepare {}: {e}", dir.display())))?;
+        let restore = stentor_proto::storagepb::Restore {
+            bump_revision: self.bump_revision,
+            mark_compacted: self.bump_revision > 0,
+            skip_hash_check: self.skip_hash_check,
+            sha256: summary.actual.to_vec().into(),
+            members,
+            token: self.initial_cluster_token,
+            name: self.name,
+        };
+        place(&restore, file, &dir)
+            .map_err(|e| Failure::new(Exit::Error, format!("cannot prepare {}: {e}", dir.display())))?;
         show(format!(
             "Snapshot placed in {}: start the server with --data-dir={} to take it in\n",
             dir.display(),
@@ -214,19 +237,43 @@ impl Restore {
         ))
     }
 
-    fn refuse_what_is_not_built(&self) -> Result<()> {
-        let refuse = |what: &str| Err(Failure::new(Exit::BadFeature, format!("{what} is not supported yet")));
-        if self.bump_revision != 0 {
-            return refuse("--bump-revision");
+    /// Who the members of the new cluster are; nobody if that was not said.
+    fn members(&self) -> Result<Vec<MemberRecord>> {
+        let urls = self.initial_advertise_peer_urls.as_deref().map(|urls| sorted(urls.split(',')));
+        let Some(cluster) = &self.initial_cluster else {
+            let own = urls.map(|peer_urls| MemberRecord { name: self.name.clone(), peer_urls, ..Default::default() });
+            return Ok(own.into_iter().collect());
+        };
+        let mut members: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for item in cluster.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+            let Some((name, url)) = item.split_once('=') else {
+                return Err(Failure::args(format!("--initial-cluster: {item:?} is not NAME=URL")));
+            };
+            members.entry(name).or_default().push(url);
         }
-        if self.mark_compacted {
-            return refuse("--mark-compacted");
+        let Some(own) = members.get(self.name.as_str()) else {
+            let name = &self.name;
+            return Err(Failure::args(format!(
+                "couldn't find local name {name:?} in the initial cluster configuration"
+            )));
+        };
+        if urls.is_some_and(|urls| urls != sorted(own.iter().copied())) {
+            let text = "--initial-cluster has other URLs for this member than --initial-advertise-peer-urls";
+            return Err(Failure::args(text));
         }
-        if self.initial_cluster.contains(',') {
-            return refuse("an --initial-cluster of several members");
-        }
-        Ok(())
+        let record = |(name, urls): (&str, Vec<&str>)| MemberRecord {
+            name: name.to_owned(),
+            peer_urls: sorted(urls.into_iter()),
+            ..MemberRecord::default()
+        };
+        Ok(members.into_iter().map(record).collect())
     }
+}
+
+fn sorted<'a>(urls: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut urls: Vec<_> = urls.map(|url| url.trim().trim_end_matches('/').to_owned()).collect();
+    urls.sort();
+    urls
 }
 
 /// It does not exist, or is an empty directory.
@@ -240,8 +287,9 @@ fn is_free(dir: &Path) -> bool {
 /// The name under which the server looks for a snapshot to take in.
 const RESTORE: &str = "restore.snapshot";
 
-/// Copies the file into the directory under a name that appears only when the copy is whole and on disk.
-fn place(file: &Path, dir: &Path) -> std::io::Result<()> {
+/// Copies the file into the directory, behind what is to be done with it, under a name that appears only when the copy
+/// is whole and on disk.
+fn place(restore: &stentor_proto::storagepb::Restore, file: &Path, dir: &Path) -> std::io::Result<()> {
     fs::create_dir_all(dir)?;
     let target = dir.join(RESTORE);
     let part = part_of(&target);
@@ -249,6 +297,7 @@ fn place(file: &Path, dir: &Path) -> std::io::Result<()> {
     let mut source = File::open(file)?;
     let bar = Bar::bytes("copying");
     bar.set_total(source.metadata()?.len());
+    copy.write_all(&encode_restore(restore))?;
     std::io::copy(&mut source, &mut copy)?;
     copy.sync_all()?;
     fs::rename(&part, &target)?;
@@ -259,20 +308,23 @@ fn place(file: &Path, dir: &Path) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+
     use super::*;
     use sha2::{Digest as _, Sha256};
     use stentor_cli::snapshot::MAGIC;
+    use stentor_proto::snapshot::read_restore;
 
     fn restore(file: &Path, dir: &Path) -> Restore {
         Restore {
             file: vec![file.to_owned()],
             data_dir: Some(dir.to_owned()),
             name: "default".into(),
-            initial_cluster: "default=http://localhost:2380".into(),
+            initial_cluster: None,
             initial_cluster_token: "etcd-cluster".into(),
-            initial_advertise_peer_urls: "http://localhost:2380".into(),
+            initial_advertise_peer_urls: None,
             skip_hash_check: false,
-            bump_revision: 0,
+            bump_revision: BUMP,
             mark_compacted: false,
         }
     }
@@ -292,7 +344,12 @@ mod tests {
         let file = snapshot(temp.path(), MAGIC);
         let dir = temp.path().join("a/b");
         restore(&file, &dir).run().unwrap();
-        assert_eq!(fs::read(dir.join(RESTORE)).unwrap(), fs::read(&file).unwrap());
+        let placed = fs::read(dir.join(RESTORE)).unwrap();
+        let mut rest = Cursor::new(&placed[..]);
+        let restore_of = read_restore(&mut rest).unwrap().unwrap();
+        assert_eq!((restore_of.bump_revision, restore_of.mark_compacted), (BUMP, true));
+        assert_eq!(restore_of.members, []);
+        assert_eq!(placed[rest.position() as usize..], fs::read(&file).unwrap());
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
         assert!(restore(&file, &dir).run().unwrap_err().message.unwrap().contains("not empty"));
     }
@@ -313,17 +370,46 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_built_is_refused() {
+    fn the_members_of_a_new_cluster_go_along() {
+        let temp = tempfile::tempdir().unwrap();
+        let file = snapshot(temp.path(), MAGIC);
+        let dir = temp.path().join("data");
+        let args = Restore {
+            name: "b".into(),
+            initial_cluster: Some("b=http://b:1/, a=http://a:2,a=http://a:1".into()),
+            initial_advertise_peer_urls: Some("http://b:1".into()),
+            bump_revision: 0,
+            ..restore(&file, &dir)
+        };
+        args.run().unwrap();
+        let placed = read_restore(&mut File::open(dir.join(RESTORE)).unwrap()).unwrap().unwrap();
+        let members: Vec<_> = placed.members.iter().map(|m| (m.name.as_str(), m.peer_urls.join(" "))).collect();
+        assert_eq!(members, [("a", "http://a:1 http://a:2".to_owned()), ("b", "http://b:1".to_owned())]);
+        assert_eq!((placed.name.as_str(), placed.bump_revision, placed.mark_compacted), ("b", 0, false));
+        assert_eq!(placed.sha256[..], summarize_file(&file).actual);
+    }
+
+    fn summarize_file(file: &Path) -> Summary {
+        summarize(&mut File::open(file).unwrap(), fs::metadata(file).unwrap().len(), |_| {}).unwrap()
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused() {
         let temp = tempfile::tempdir().unwrap();
         let file = snapshot(temp.path(), MAGIC);
         let dir = temp.path().join("data");
         let plain = || restore(&file, &dir);
         for args in [
-            Restore { bump_revision: 1, ..plain() },
-            Restore { mark_compacted: true, ..plain() },
-            Restore { initial_cluster: "a=http://a:1,b=http://b:1".into(), ..plain() },
+            Restore { mark_compacted: true, bump_revision: 0, ..plain() },
+            Restore { initial_cluster: Some("a=http://a:1,b=http://b:1".into()), ..plain() },
+            Restore { initial_cluster: Some("http://a:1".into()), ..plain() },
+            Restore {
+                initial_cluster: Some("default=http://a:1".into()),
+                initial_advertise_peer_urls: Some("http://b:1".into()),
+                ..plain()
+            },
         ] {
-            assert_eq!(args.run().unwrap_err().exit, Exit::BadFeature);
+            assert_eq!(args.run().unwrap_err().exit, Exit::BadArgs);
         }
         assert!(!dir.exists());
     }

@@ -63,7 +63,7 @@ fn saved_with(variable: &str) -> Result<()> {
 
     server.kill();
     std::fs::remove_dir_all(&data)?;
-    ctl.run(&["snapshot", "restore", &path, "--data-dir", &data.to_string_lossy()])?;
+    ctl.run(&["snapshot", "restore", &path, "--bump-revision", "0", "--data-dir", &data.to_string_lossy()])?;
     server.restart()?;
     assert_eq!(content(&ctl)?, before);
     let ids_after = ids(&ctl)?;
@@ -86,6 +86,49 @@ fn saved_with(variable: &str) -> Result<()> {
     server.restart()?;
     assert_eq!(content(&ctl)?, before);
     assert_eq!(ids(&ctl)?, ids_after);
+    Ok(())
+}
+
+/// Revisions are moved up unless told otherwise, so that whoever has followed the old cluster notices.
+#[test]
+fn into_a_cluster_of_three() -> Result<()> {
+    let test = "into_a_cluster_of_three";
+    let (Some(binary), Some(ctl)) = (required(SERVER, test), required(CTL, test)) else { return Ok(()) };
+    let mut old = Server::start(&binary, &[])?;
+    let at = |server: &Server| Tool::new(&ctl, &server.endpoint());
+    at(&old).prints(&["put", "a", "1"], "OK\n")?;
+    let old_ids = ids(&at(&old))?;
+    let file = old.data_dir().with_file_name("snapshot.db");
+    at(&old).run(&["snapshot", "save", &file.to_string_lossy()])?;
+    at(&old).prints(&["put", "a", "2"], "OK\n")?;
+    old.kill();
+
+    let mut members = Server::new_cluster(&binary, 3, &[])?;
+    for member in &members {
+        let ((name, cluster), data) = (member.place(), member.data_dir());
+        let flags = ["--name", name, "--initial-cluster", cluster, "--data-dir", &data.to_string_lossy()];
+        at(member).run(&[&["snapshot", "restore", &file.to_string_lossy()][..], &flags].concat())?;
+    }
+    Server::start_all(&mut members)?;
+    at(&members[1]).prints(&["put", "b", "1"], "OK\n")?;
+    for member in &members {
+        at(member).prints(&["get", "a", "--print-value-only"], "1\n")?;
+    }
+    let all = members.iter().map(|member| content(&at(member))).collect::<Result<Vec<_>>>()?;
+    assert!(all.iter().all(|content| content == &all[0]), "{all:?}");
+    assert_eq!(all[0].revision, 1_000_000_003);
+    assert_eq!(all[0].compacted, 1_000_000_002);
+    let new_ids = members.iter().map(|member| ids(&at(member))).collect::<Result<Vec<_>>>()?;
+    ensure!(new_ids.iter().all(|ids| ids[0] == new_ids[0][0] && ids[0] != old_ids[0]), "{old_ids:?}, {new_ids:?}");
+    ensure!(new_ids[0][1] != new_ids[1][1] && new_ids[1][1] != new_ids[2][1], "{new_ids:?}");
+
+    // One who has seen the second put of the old cluster is told that its history is gone.
+    let output = at(&members[2]).run_with(&["watch", "a", "--rev=4"], "")?;
+    ensure!(output.code != Some(0) && output.stderr.contains("compacted"), "{output:?}");
+    // All of it lasts.
+    members.iter_mut().for_each(Server::kill);
+    Server::start_all(&mut members)?;
+    assert_eq!(content(&at(&members[0]))?, all[0]);
     Ok(())
 }
 

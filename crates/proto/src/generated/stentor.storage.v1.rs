@@ -161,3 +161,28 @@ pub struct SnapshotEnd {
     #[prost(uint64, tag = "2")]
     pub meta_entries: u64,
 }
+/// How a snapshot is to become the store of a member of a new cluster. Stands in front of it, in a data directory.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Restore {
+    /// revisions to skip, so that none comes again that clients of the old cluster may have seen
+    #[prost(uint64, tag = "1")]
+    pub bump_revision: u64,
+    /// all of history before the new revision is to be unreadable, so that those clients notice
+    #[prost(bool, tag = "2")]
+    pub mark_compacted: bool,
+    /// the hash at the end of the snapshot is not to be looked at
+    #[prost(bool, tag = "3")]
+    pub skip_hash_check: bool,
+    /// the SHA-256 that the snapshot has; it makes the cluster's id another one than that of any cluster before
+    #[prost(bytes = "bytes", tag = "4")]
+    pub sha256: ::prost::bytes::Bytes,
+    /// the members of the new cluster, without ids; none: the server's flags say who they are
+    #[prost(message, repeated, tag = "5")]
+    pub members: ::prost::alloc::vec::Vec<MemberRecord>,
+    /// the token of the new cluster
+    #[prost(string, tag = "6")]
+    pub token: ::prost::alloc::string::String,
+    /// which of the members this is
+    #[prost(string, tag = "7")]
+    pub name: ::prost::alloc::string::String,
+}

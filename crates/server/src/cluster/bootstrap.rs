@@ -2,10 +2,13 @@
 //! entry of the log.
 
 use stentor_mvcc::{LogPosition, Store};
+#[cfg(all(feature = "binary", feature = "rocksdb"))]
+use stentor_proto::storagepb::Restore;
 use stentor_proto::storagepb::{Identity, MemberRecord};
-
 use tracing::warn;
 
+#[cfg(all(feature = "binary", feature = "rocksdb"))]
+use super::ids::restored_cluster_id;
 use super::ids::{cluster_id, member_id};
 use super::join::Joined;
 use crate::config::{Config, Url};
@@ -61,6 +64,49 @@ fn force(store: &Store, config: &Config, id: u64) -> Result<(), stentor_mvcc::Er
     let own = MemberRecord { is_learner: false, ..known.unwrap_or_else(|| own(config, id)) };
     warn!(member = format!("{id:x}"), "a cluster of this member alone is forced: remove --force-new-cluster now");
     store.set_members(&[own])
+}
+
+/// Makes a store that comes from a snapshot that of a member of a new cluster, if it was said of which. Else
+/// [`begin`] decides.
+///
+/// # Errors
+/// [`RestoredError`].
+#[cfg(all(feature = "binary", feature = "rocksdb"))]
+pub(crate) fn begin_restored(store: &Store, restore: &Restore) -> Result<(), RestoredError> {
+    if restore.members.is_empty() {
+        return Ok(());
+    }
+    let with_id = |member: &MemberRecord| {
+        let peer_urls = member.peer_urls.iter().map(|url| match Url::parse_peer(url) {
+            Ok(url) => Ok(url.to_string()),
+            Err(why) => Err(RestoredError::Url(format!("{url} {why}"))),
+        });
+        let peer_urls = peer_urls.collect::<Result<Vec<_>, _>>()?;
+        let id = member_id(&peer_urls, &restore.token, None);
+        Ok(MemberRecord { id, name: member.name.clone(), peer_urls, ..MemberRecord::default() })
+    };
+    let members = restore.members.iter().map(with_id).collect::<Result<Vec<_>, RestoredError>>()?;
+    let own = members.iter().find(|member| member.name == restore.name);
+    let own = own.ok_or_else(|| RestoredError::Name(restore.name.clone()))?.id;
+    let cluster_id = restored_cluster_id(members.iter().map(|member| member.id), &restore.sha256);
+    begin_at_first(store)?;
+    store.set_members(&members)?;
+    Ok(store.set_identity(&Identity { cluster_id, member_id: own, ..Identity::default() })?)
+}
+
+/// Why a snapshot can't become the store of a member of a new cluster.
+#[cfg(all(feature = "binary", feature = "rocksdb"))]
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RestoredError {
+    /// A peer URL is none.
+    #[error("it was restored for a member whose peer URL {0}: restore it anew")]
+    Url(String),
+    /// Its own name is not among those of the members.
+    #[error("it was restored for {0:?}, which is none of the members: restore it anew")]
+    Name(String),
+    /// The store can't be written.
+    #[error(transparent)]
+    Store(#[from] stentor_mvcc::Error),
 }
 
 fn begin_at_first(store: &Store) -> Result<(), stentor_mvcc::Error> {

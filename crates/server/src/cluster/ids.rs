@@ -25,6 +25,16 @@ pub(crate) fn cluster_id(members: impl IntoIterator<Item = u64>) -> u64 {
     first_bytes(hash)
 }
 
+/// The id of a cluster of these members that begins with what a snapshot of this SHA-256 holds: another one than
+/// that of a cluster of the same members before, and than that of members who begin with another snapshot.
+#[cfg(any(test, all(feature = "binary", feature = "rocksdb")))]
+pub(crate) fn restored_cluster_id(members: impl IntoIterator<Item = u64>, sha256: &[u8]) -> u64 {
+    let mut hash = Sha1::new();
+    hash.update(cluster_id(members).to_be_bytes());
+    hash.update(sha256);
+    first_bytes(hash)
+}
+
 /// Never 0, which means nobody.
 fn first_bytes(hash: Sha1) -> u64 {
     let bytes = hash.finalize();
@@ -41,6 +51,13 @@ mod tests {
         let id = member_id(&["http://localhost:2380".to_owned()], "etcd-cluster", None);
         assert_eq!(id, 0x8e9e_05c5_2164_694d);
         assert_eq!(cluster_id([id]), 0xcdf8_1819_4e3a_8c32);
+    }
+
+    #[test]
+    fn a_restored_cluster_is_another_one() {
+        let ids = [cluster_id([1, 2]), restored_cluster_id([1, 2], b"one"), restored_cluster_id([1, 2], b"another")];
+        assert!(ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2]);
+        assert_eq!(ids[1], restored_cluster_id([2, 1], b"one"));
     }
 
     #[test]

@@ -9,6 +9,8 @@ use stentor_mvcc::Members;
 use stentor_raft::Membership;
 
 pub(crate) use self::bootstrap::begin;
+#[cfg(all(feature = "binary", feature = "rocksdb"))]
+pub(crate) use self::bootstrap::{RestoredError, begin_restored};
 pub(crate) use self::ids::member_id;
 pub use self::join::{JoinError, Joined, join};
 pub(crate) use self::reconfiguration::{change_of, may_add, may_promote, may_remove};
