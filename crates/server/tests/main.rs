@@ -6,6 +6,7 @@ mod serving;
 
 mod answers;
 mod cluster;
+mod documents;
 mod failures;
 mod kv;
 mod leases;

@@ -8,6 +8,7 @@ use anyhow::Result;
 use stentor_interop::crash::{Options, run};
 use stentor_interop::peers::{SERVER, number, required};
 
+/// etcd 13766, 14370, 14685 and 17780.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost() -> Result<()> {
     let Some(server) = required(SERVER, "kill -9 under load") else { return Ok(()) };

@@ -171,6 +171,15 @@ async fn one_that_is_behind_is_not_suspected() {
     cluster.net.set_reachable(behind, &others, true);
     // At once, by its newest revision and by the compacted one.
     until(|| compared(&cluster, leader)[0] >= equal + 2).await;
+    // One that can't write is there, and stays where it is.
+    let [equal, in_part, _] = compared(&cluster, leader);
+    cluster.disks(behind).log.fail_sync(0, std::io::ErrorKind::Other);
+    cluster.put(leader, "k", "v").await.unwrap();
+    until(|| compared(&cluster, leader)[1] >= in_part + 2).await;
+    assert_eq!((compared(&cluster, leader)[2], alarms(&cluster, leader)), (0, vec![]));
+    cluster.kill(behind).await;
+    cluster.again(behind).await;
+    until(|| compared(&cluster, leader)[0] > equal).await;
     // Who has just come has nothing yet.
     let learner = cluster.grow(true).await.unwrap();
     let [equal, ..] = compared(&cluster, leader);

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use stentor_mvcc::LeaseId;
 use stentor_proto::etcdserverpb::lease_client::LeaseClient;
 use stentor_proto::etcdserverpb::{LeaseGrantRequest, LeaseKeepAliveRequest, LeaseTimeToLiveRequest, PutRequest};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::Channel;
 
 use super::rig::Cluster;
@@ -44,6 +45,20 @@ async fn a_lease_granted_by_one_member_is_kept_alive_by_any() {
         }
         assert_eq!((keep_alive(&cluster, number, 99).await, time_to_live(&cluster, number, 99).await), (0, -1));
     }
+}
+
+/// etcd 13932: right after the grant a keep-alive through another member said that there is no such lease. That member
+/// has not heard of it here.
+#[tokio::test(start_paused = true)]
+async fn a_lease_just_granted_is_found_through_a_member_that_has_not_heard_of_it() {
+    let cluster = Cluster::start(3, &[]).await;
+    let leader = cluster.until_led(&[1, 2, 3]).await;
+    let deaf = leader % 3 + 1;
+    let others: Vec<u16> = [1, 2, 3].into_iter().filter(|number| *number != deaf).collect();
+    cluster.net.set_hears(deaf, &others, false);
+    leases(&cluster, leader).lease_grant(LeaseGrantRequest { id: 7, ttl: TTL }).await.unwrap();
+    assert!(cluster.member(deaf).node.store.view().leases().get(LeaseId::new(7).unwrap()).is_none());
+    assert_eq!(keep_alive(&cluster, deaf, 7).await, TTL);
 }
 
 #[tokio::test(start_paused = true)]
@@ -86,4 +101,34 @@ async fn a_leader_that_has_lost_its_office_ends_nothing() {
     assert_eq!(cluster.get(old, "k").await.unwrap().as_deref(), Some("v"), "it lives");
     // Nobody keeps it any more.
     until(|| cluster.member(new).node.store.view().keys() == 1).await;
+}
+
+/// etcd 15247: a leader stuck on its disk, already replaced, ended leases that others had kept alive. Its lessor runs
+/// on while its log does not, and by its clock the lease is over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_leader_that_is_stuck_on_its_disk_ends_and_renews_nothing() {
+    let cluster = Cluster::start(3, &[]).await;
+    let old = cluster.until_led(&[1, 2, 3]).await;
+    let others: Vec<u16> = [1, 2, 3].into_iter().filter(|number| *number != old).collect();
+    with_key(&cluster, old, 7).await;
+    let granted = Instant::now();
+    cluster.stall(old).set(true);
+    let mut kv = cluster.kv(old);
+    let stuck = tokio::spawn(async move { kv.put(put("k-stuck", "v")).await });
+    until(|| cluster.stall(old).is_felt()).await;
+    let new = cluster.until_led(&others).await;
+    let renewal = timeout(Duration::from_millis(500), keep_alive(&cluster, old, 7)).await;
+    assert!(renewal.is_err(), "it says {renewal:?} without asking anybody");
+    while granted.elapsed() < Duration::from_secs(TTL as u64 + 2) {
+        assert_eq!(keep_alive(&cluster, others[0], 7).await, TTL);
+        sleep(Duration::from_millis(100)).await;
+    }
+    cluster.stall(old).set(false);
+    // Whether that was written is left open.
+    let _ = stuck.await.unwrap();
+    cluster.until_led(&[1, 2, 3]).await;
+    cluster.put(old, "k2", "v").await.unwrap();
+    cluster.until_level(new, old).await;
+    assert_eq!(cluster.get(old, "k").await.unwrap().as_deref(), Some("v"));
+    assert!(time_to_live(&cluster, new, 7).await >= 0);
 }

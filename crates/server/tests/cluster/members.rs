@@ -169,3 +169,47 @@ async fn the_last_one_is_made_a_cluster_of_its_own_with_all_it_has() {
         assert_eq!(cluster.list(number, false).await.kvs.len(), 3);
     }
 }
+
+/// etcd 21736: other peer URLs made a learner a voter.
+#[tokio::test(start_paused = true)]
+async fn a_learner_with_other_peer_urls_is_a_learner() {
+    let mut cluster = Cluster::start(1, &[]).await;
+    let learner = cluster.grow(true).await.unwrap();
+    cluster.until_level(learner, 1).await;
+    let id = cluster.id(learner);
+    let update = MemberUpdateRequest { id, peer_ur_ls: vec![format!("http://other:{learner}")] };
+    let answer = cluster.members(1).member_update(update).await.unwrap().into_inner();
+    let updated = answer.members.iter().find(|member| member.id == id).unwrap();
+    assert!(updated.is_learner && updated.peer_ur_ls[0].contains("other"), "{updated:?}");
+    cluster.put(1, "k", "v").await.unwrap();
+    for number in [1, learner] {
+        cluster.until_level(number, 1).await;
+        let view = cluster.member(number).node.store.view();
+        let members = view.members();
+        assert_eq!((members.voters().count(), members.learners().collect::<Vec<_>>()), (1, vec![id]));
+    }
+    // In the log, too: the one voter decides without it.
+    cluster.kill(learner).await;
+    cluster.put(1, "k", "w").await.unwrap();
+    cluster.again(learner).await;
+    cluster.until_level(learner, 1).await;
+    refused(cluster.kv(learner).range(get("k")).await, EtcdError::NotSupportedForLearner);
+}
+
+/// etcd 21667: one member that is down kept a learner from being added.
+#[tokio::test(start_paused = true)]
+async fn a_learner_is_added_while_one_of_three_is_down() {
+    let mut cluster = Cluster::start(3, &[]).await;
+    let leader = cluster.until_led(&[1, 2, 3]).await;
+    let down = leader % 3 + 1;
+    cluster.put(leader, "k", "v").await.unwrap();
+    cluster.kill(down).await;
+    let others: Vec<u16> = [1, 2, 3].into_iter().filter(|number| *number != down).collect();
+    cluster.until_led(&others).await;
+    let learner = cluster.grow_beside(true, &[down]).await.unwrap();
+    cluster.until_level(learner, leader).await;
+    assert_eq!(cluster.list(learner, true).await.kvs.len(), 1);
+    // A voter would move the majority.
+    let voter = MemberAddRequest { peer_ur_ls: vec!["http://m9:9".to_owned()], is_learner: false };
+    refused(cluster.members(leader).member_add(voter).await, EtcdError::Unhealthy);
+}

@@ -3,11 +3,16 @@
 
 mod net;
 mod rig;
+mod stall;
 
 mod corruption;
 mod leader;
 mod leases;
 mod members;
+mod reads;
+mod stores;
+mod watches;
+mod writes;
 
 use rig::Cluster;
 use stentor_proto::EtcdError;

@@ -56,8 +56,17 @@ impl Net {
 
     /// Whether `one` and each of the others can reach each other.
     pub(crate) fn set_reachable(&self, one: u16, others: &[u16], reachable: bool) {
+        self.set(others.iter().flat_map(|other| [(one, *other), (*other, one)]), reachable);
+    }
+
+    /// Whether each of the others can reach `one`, which can reach them.
+    pub(crate) fn set_hears(&self, one: u16, others: &[u16], hears: bool) {
+        self.set(others.iter().map(|other| (*other, one)), hears);
+    }
+
+    fn set(&self, pairs: impl Iterator<Item = (u16, u16)>, reachable: bool) {
         let mut state = self.0.lock().unwrap();
-        for pair in others.iter().flat_map(|other| [(one, *other), (*other, one)]) {
+        for pair in pairs {
             if reachable {
                 state.severed.remove(&pair);
             } else {

@@ -13,7 +13,7 @@ use stentor_server::environment::{Environment, Workers};
 use stentor_server::member::Member;
 use stentor_server::metrics::Metrics;
 use stentor_server::net::Server;
-use stentor_server::storage::Disks;
+use stentor_server::storage::{Disks, Storage};
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,7 @@ use tonic::Status;
 use tonic::transport::Channel;
 
 use super::net::Net;
+use super::stall::{Stall, StallingDisk};
 use crate::harness::{self, PATIENCE, Pipes, get, prefixed, put, until};
 
 /// Election and heartbeat as harnesses set them.
@@ -31,6 +32,7 @@ pub(crate) struct Cluster {
     pub(crate) net: Net,
     flags: Vec<String>,
     disks: BTreeMap<u16, Disks>,
+    stalls: BTreeMap<u16, Stall>,
     running: BTreeMap<u16, Running>,
 }
 
@@ -52,7 +54,8 @@ impl Cluster {
     /// Members that begin together, with further flags; there is a leader when this returns.
     pub(crate) async fn start(members: u16, flags: &[&str]) -> Cluster {
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        let mut cluster = Cluster { net: Net::default(), flags, disks: BTreeMap::new(), running: BTreeMap::new() };
+        let (net, disks, stalls, running) = Default::default();
+        let mut cluster = Cluster { net, flags, disks, stalls, running };
         let all: Vec<_> = (1..=members).collect();
         for number in 1..=members {
             cluster.run(number, &all, false).await.unwrap();
@@ -94,6 +97,8 @@ impl Cluster {
         };
         let storage = self.disks.entry(number).or_default().storage().unwrap();
         let engine = storage.engine.clone();
+        let stall = self.stalls.entry(number).or_default().clone();
+        let storage = Storage { log: Arc::new(StallingDisk { disk: storage.log.clone(), stall }), ..storage };
         let member =
             Member::start_joined(storage, &config, environment, metrics.clone(), joined.as_ref(), &stop).unwrap();
         if let Err(error) = member.check_against_others().await {
@@ -118,13 +123,18 @@ impl Cluster {
         engine.crash();
     }
 
-    /// Adds the next member by the first one, and starts it.
+    /// Adds the next member by the first one, and starts it. All members are running.
     pub(crate) async fn grow(&mut self, is_learner: bool) -> Result<u16, Status> {
+        self.grow_beside(is_learner, &[]).await
+    }
+
+    /// As [`Cluster::grow`], where these members are down.
+    pub(crate) async fn grow_beside(&mut self, is_learner: bool, down: &[u16]) -> Result<u16, Status> {
         let number = self.disks.keys().max().unwrap() + 1;
         let add = MemberAddRequest { peer_ur_ls: vec![url(number)], is_learner };
         let by = *self.running.keys().next().unwrap();
         self.members(by).member_add(add).await?;
-        let there: Vec<_> = self.running.keys().copied().chain([number]).collect();
+        let there: Vec<_> = self.running.keys().chain(down).copied().chain([number]).collect();
         self.run(number, &there, true).await.unwrap();
         Ok(number)
     }
@@ -177,6 +187,11 @@ impl Cluster {
 
     pub(crate) fn disks(&self, number: u16) -> &Disks {
         &self.disks[&number]
+    }
+
+    /// Holds up the syncs of a member's log.
+    pub(crate) fn stall(&self, number: u16) -> &Stall {
+        &self.stalls[&number]
     }
 
     pub(crate) fn member(&self, number: u16) -> &Member {

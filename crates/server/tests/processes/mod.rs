@@ -1,10 +1,12 @@
 //! The binary under signals, with clients in the middle of everything.
 
+mod several;
+
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -36,6 +38,8 @@ const STOP_ATTEMPTS: usize = 6;
 struct Process {
     child: Child,
     port: u16,
+    /// What it has logged.
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Drop for Process {
@@ -48,28 +52,43 @@ impl Drop for Process {
 impl Process {
     /// Starts on a directory and a free port, and waits until it is ready.
     async fn start(data: &Path) -> Process {
-        let port = free_port();
+        Process::start_with(data, free_port(), &[]).await
+    }
+
+    /// As [`Process::start`], on this port and with further flags.
+    async fn start_with(data: &Path, port: u16, flags: &[String]) -> Process {
+        let (process, is_ready) = Process::try_start(data, port, flags).await;
+        assert!(is_ready, "it ended before it was ready");
+        process
+    }
+
+    /// As [`Process::start_with`], for one that may end before it is ready, which is told.
+    async fn try_start(data: &Path, port: u16, flags: &[String]) -> (Process, bool) {
         let url = format!("http://127.0.0.1:{port}");
         let mut child = Command::new(env!("CARGO_BIN_EXE_stentor"))
             .env_clear()
             .arg("--data-dir")
             .arg(data)
             .args(["--listen-client-urls", &url, "--advertise-client-urls", &url])
+            .args(flags)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
-        let process = Process { child, port };
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let log = Arc::<Mutex<Vec<String>>>::default();
+        let process = Process { child, port, log: log.clone() };
         let ready = tokio::task::spawn_blocking(move || {
-            let is_ready =
-                log.by_ref().map_while(Result::ok).any(|line| line.contains("ready to serve client requests"));
+            let is_ready = lines.by_ref().any(|line| {
+                let is_ready = line.contains("ready to serve client requests");
+                log.lock().unwrap().push(line);
+                is_ready
+            });
             // Read to its end, so that the server never waits for its log.
-            std::thread::spawn(move || log.for_each(drop));
+            std::thread::spawn(move || lines.for_each(|line| log.lock().unwrap().push(line)));
             is_ready
         });
-        assert!(timeout(PATIENCE, ready).await.unwrap().unwrap(), "it ended before it was ready");
-        process
+        (process, timeout(PATIENCE, ready).await.unwrap().unwrap())
     }
 
     async fn channel(&self) -> Channel {
@@ -78,6 +97,11 @@ impl Process {
 
     async fn kv(&self) -> KvClient<Channel> {
         KvClient::new(self.channel().await).max_decoding_message_size(usize::MAX)
+    }
+
+    /// Lines of its log that contain this.
+    fn logged(&self, what: &str) -> usize {
+        self.log.lock().unwrap().iter().filter(|line| line.contains(what)).count()
     }
 
     fn signal(&self, signal: &str) {

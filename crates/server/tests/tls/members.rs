@@ -82,6 +82,7 @@ async fn hosts_can_be_prescribed() {
     assert_refused_here(strict.connect(&scene.member("m3", &[])).await, "none of the hosts");
 }
 
+/// GHSA-3wh4-j44w-pg92, between members.
 #[tokio::test]
 async fn revoked_certificates_are_refused_both_ways() {
     let scene = Scene::new();

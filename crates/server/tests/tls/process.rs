@@ -187,6 +187,56 @@ async fn clients_are_chosen_from() {
     }
 }
 
+/// GHSA-3wh4-j44w-pg92: the list of revoked certificates did not count on every way in.
+#[tokio::test]
+async fn a_revoked_certificate_is_refused_wherever_it_comes_in() {
+    let scene = Scene::new();
+    let (good, revoked) = (scene.client(), scene.client());
+    let [ca, crl] = ["ca.crt", "crl"].map(|name| scene.folder.path().join(name));
+    std::fs::write(&crl, scene.authority.revoke(&[&revoked]).0).unwrap();
+    let peer = scene.authority.sign("peer", &[HERE]).write(scene.folder.path(), "peer");
+    let [port, http_port, metrics_port, peer_port] = [(); 4].map(|()| free_port());
+    let more = [
+        format!("--client-crl-file={}", crl.display()),
+        format!("--listen-client-http-urls=https://{HERE}:{http_port}"),
+        format!("--listen-metrics-urls=https://{HERE}:{metrics_port}"),
+        format!("--listen-peer-urls=https://{HERE}:{peer_port}"),
+        format!("--initial-advertise-peer-urls=https://{HERE}:{peer_port}"),
+        format!("--peer-cert-file={}", peer.certificate.display()),
+        format!("--peer-key-file={}", peer.key.display()),
+        format!("--peer-trusted-ca-file={}", ca.display()),
+        "--peer-skip-client-san-verification".to_owned(),
+        format!("--peer-crl-file={}", crl.display()),
+    ];
+    let url = format!("https://{HERE}:{port}");
+    let running = ready(&scene.data(), port, &url, &[&scene.server, &scene.strict, &more]);
+    let with = |identity, alpn: &[u8]| client(&scene.authority.pem, Some(identity), alpn);
+    assert!(serves(port, with(&good, b"h2")).await && !serves(port, with(&revoked, b"h2")).await);
+    for port in [http_port, metrics_port] {
+        assert!(https(port, with(&good, b"http/1.1"), "/health").is_ok(), "{port}");
+        assert!(https(port, with(&revoked, b"http/1.1"), "/health").is_err(), "{port}");
+    }
+    assert!(takes(peer_port, with(&good, b"h2")).await && !takes(peer_port, with(&revoked, b"h2")).await);
+    let (_, _, log) = running.stop();
+    let refused = |line: &&serde_json::Value| line["msg"] == FAILED && line["error"].to_string().contains("Revoked");
+    assert!(log.iter().filter(refused).count() >= 4, "{log:#?}");
+}
+
+/// Whether a connection is taken, and HTTP/2 spoken on it.
+async fn takes(port: u16, client: Arc<ClientConfig>) -> bool {
+    let stream = tokio::net::TcpStream::connect((HERE, port)).await.unwrap();
+    let connector = tokio_rustls::TlsConnector::from(client);
+    let Ok(stream) = connector.connect(HERE.try_into().unwrap(), stream).await else { return false };
+    let Ok((send, connection)) = h2::client::handshake(stream).await else { return false };
+    let connection = tokio::spawn(connection);
+    let request = http::Request::post("https://x/stentor.peer.v1.Peer/Members").body(()).unwrap();
+    let Ok(mut send) = send.ready().await else { return false };
+    let Ok((response, _)) = send.send_request(request, true) else { return false };
+    let is_answered = response.await.is_ok();
+    connection.abort();
+    is_answered
+}
+
 #[tokio::test]
 async fn silent_clients_hold_up_nobody() {
     let scene = Scene::new();

@@ -77,6 +77,7 @@ async fn a_key_of_a_mebibyte() {
     assert_eq!(keys_seen(&rig, range("k", long.clone()), &keys).await, [b"k"]);
 }
 
+/// etcd 14296: a refusal carried the id 0, and clients closed the watcher that had it.
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_is_refused_with_nobodys_id_and_the_stream_goes_on() {
     const EMPTY: &str = "mvcc: watcher range is empty";

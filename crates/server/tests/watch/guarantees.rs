@@ -312,6 +312,7 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
+/// etcd 15248, too: a watcher that is resumed behind a note gets nothing twice.
 #[tokio::test(start_paused = true)]
 async fn every_guarantee_holds_whatever_happens() {
     let (cases, first) = ((number("STENTOR_CASES", 4_000) / 200).max(1), number("STENTOR_SEED", 1));

@@ -11,7 +11,6 @@ mod writes;
 
 mod cancel;
 mod create;
-mod documented;
 mod fragments;
 mod guarantees;
 mod introspection;

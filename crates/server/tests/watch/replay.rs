@@ -175,6 +175,7 @@ async fn a_long_one_while_writes_go_on() {
 
 /// Responses to a watcher that catches up stay far below the 4 MiB that most clients bear (etcd 18965 and
 /// 19441), and each says no more in its header than it must.
+/// gazette/core 337: who takes a header for its cursor loses what comes in the next response.
 #[tokio::test(start_paused = true)]
 async fn it_is_packed_and_its_headers_are_no_promise() {
     const MOST: usize = 1 << 20;

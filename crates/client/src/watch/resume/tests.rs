@@ -429,6 +429,7 @@ fn run(seed: u64, replace: bool) -> Reached {
     run.finish()
 }
 
+/// etcd 15248, too: what a note covers is not asked for again, and nothing comes twice.
 #[test]
 fn every_history_is_the_stores_or_ends_with_what_is_due() {
     let mut all = Reached::default();

@@ -58,6 +58,7 @@ async fn lifetime(harness: &Harness, sent: &[u8]) -> Duration {
         .map_or(Duration::MAX, |_| begun.elapsed())
 }
 
+/// GHSA-6vch-q96h-7gc3: connections without bounds, here those that are slow at their begin.
 #[tokio::test(start_paused = true)]
 async fn slow_handshakes_and_headers_are_cut() {
     let harness = Harness::new(app(|_| async { unary_ok() }));
@@ -72,6 +73,7 @@ async fn slow_handshakes_and_headers_are_cut() {
     assert_eq!(lifetime(&harness, &settings).await, Duration::MAX);
 }
 
+/// GHSA-6vch-q96h-7gc3, for bodies.
 #[tokio::test(start_paused = true)]
 async fn a_slow_body_is_cut_and_others_go_on() {
     let harness = Harness::new(app(|request: Request<Body>| async move {
@@ -91,6 +93,7 @@ async fn a_slow_body_is_cut_and_others_go_on() {
     assert!(begun.elapsed() <= Duration::from_secs(61), "{:?}", begun.elapsed());
 }
 
+/// GHSA-6vch-q96h-7gc3, for headers.
 #[tokio::test]
 async fn endless_headers_are_refused() {
     let harness = Harness::new(app(|_| async { unary_ok() }));

@@ -93,6 +93,7 @@ async fn is_closed(stream: &mut DuplexStream) -> bool {
     timeout(LONG, stream.read_to_end(&mut rest)).await.is_ok()
 }
 
+/// GHSA-6vch-q96h-7gc3, for those beside them.
 #[tokio::test]
 async fn silent_ones_hold_up_nobody() {
     let scene = Scene::new(Bounds { at_once: 5, time: LONG, grace: LONG });
@@ -103,6 +104,7 @@ async fn silent_ones_hold_up_nobody() {
     drop(silent);
 }
 
+/// GHSA-6vch-q96h-7gc3, for handshakes of TLS.
 #[tokio::test(start_paused = true)]
 async fn a_silent_one_is_cut_in_the_end() {
     let scene = Scene::new(BOUNDS);
