@@ -50,7 +50,7 @@ enum Command {
     Simulate(simulate::Args),
     /// Check the dependencies: bans, licences, sources, and what no crate may reach
     Deps(deps::Args),
-    /// Check that each feature of the client builds alone
+    /// Check that each feature of the client builds alone, and the server with failpoints
     Features(features::Args),
     /// Look for inputs that break a decoder
     Fuzz(fuzz::Args),
