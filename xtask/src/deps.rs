@@ -81,6 +81,7 @@ struct Layer {
 /// The boundaries between the crates, as docs/architecture.md draws them.
 const LAYERS: &[Layer] = &[
     Layer { package: "stentor-proto", default_features: true, never: &["tonic", "tokio", "librocksdb-sys"] },
+    Layer { package: "stentor-failpoints", default_features: true, never: &["tokio", "tracing", "stentor-proto"] },
     Layer { package: "stentor-mvcc", default_features: true, never: &["tonic", "tokio", "hyper"] },
     Layer { package: "stentor-mvcc", default_features: false, never: &["librocksdb-sys"] },
     Layer { package: "stentor-watch", default_features: true, never: &["tonic", "hyper", "librocksdb-sys"] },

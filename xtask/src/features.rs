@@ -1,4 +1,4 @@
-//! Checks that each feature of the client builds alone, and all of them together.
+//! Checks that each feature of the client builds alone, and all of them together; and the server with failpoints.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -7,28 +7,34 @@ use crate::{cargo, machine};
 
 /// The crate whose users choose features.
 const PACKAGE: &str = "stentor-client";
+/// The crate with failpoints, which no default has.
+const SERVER: &str = "stentor-server";
 
-/// Check that each feature of the client builds alone
+/// Check that each feature of the client builds alone, and the server with failpoints
 #[derive(clap::Args)]
 pub(crate) struct Args {}
 
 pub(crate) fn run(_: &Args) -> Result<()> {
     let features = features()?;
     ensure!(!features.is_empty(), "{PACKAGE} has no features to check");
-    check(&["--no-default-features"])?;
+    check(PACKAGE, &["--no-default-features"])?;
     for feature in &features {
-        check(&["--no-default-features", &format!("--features={feature}")])?;
+        check(PACKAGE, &["--no-default-features", &format!("--features={feature}")])?;
     }
-    check(&["--all-features"])?;
+    check(PACKAGE, &["--all-features"])?;
     println!("{PACKAGE} builds without features, with each of {} alone and with all", features.len());
+    // With the process, and without all that it needs.
+    check(SERVER, &["--features=failpoints"])?;
+    check(SERVER, &["--no-default-features", "--features=failpoints"])?;
+    println!("{SERVER} builds with failpoints");
     Ok(())
 }
 
 /// Without other crates of the workspace, whose own choice of features would count too. A warning is an error: it is of
 /// code that only another feature needs.
-fn check(features: &[&str]) -> Result<()> {
+fn check(package: &str, features: &[&str]) -> Result<()> {
     let mut command = cargo::cargo();
-    command.args(["check", "--locked", "--quiet", "--package", PACKAGE, "--lib", "--message-format=json"]);
+    command.args(["check", "--locked", "--quiet", "--package", package, "--lib", "--message-format=json"]);
     command.args(features);
     let output = command.output().with_context(|| format!("cannot start {}", machine::show(&command)))?;
     let found = findings(&String::from_utf8_lossy(&output.stdout));

@@ -5,6 +5,7 @@ mod cargo;
 mod chaos;
 mod crash;
 mod deps;
+mod failpoints;
 mod features;
 mod fuzz;
 mod interop;
@@ -46,11 +47,13 @@ enum Command {
     Crash(crash::Args),
     /// Three servers that fail one after the other, under load
     Chaos(chaos::Args),
+    /// End the server at each of its failpoints, under load
+    Failpoints(failpoints::Args),
     /// Simulate clients, members and faults, and check every watch
     Simulate(simulate::Args),
     /// Check the dependencies: bans, licences, sources, and what no crate may reach
     Deps(deps::Args),
-    /// Check that each feature of the client builds alone
+    /// Check that each feature of the client builds alone, and the server with failpoints
     Features(features::Args),
     /// Look for inputs that break a decoder
     Fuzz(fuzz::Args),
@@ -80,6 +83,7 @@ fn run(command: Command) -> Result<()> {
         Command::Bench(args) => bench::run(&args),
         Command::Crash(args) => crash::run(&args),
         Command::Chaos(args) => chaos::run(&args),
+        Command::Failpoints(args) => failpoints::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Deps(args) => deps::run(&args),
         Command::Features(args) => features::run(&args),

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
 use stentor_interop::differential::{Coverage, ENOUGH, Options, document, run};
-use stentor_interop::{chaos, crash};
+use stentor_interop::{chaos, crash, failpoints};
 
 #[derive(Parser)]
 struct Cli {
@@ -23,6 +23,8 @@ enum Command {
     Crash(Crash),
     /// Three servers that fail one after the other, under load
     Chaos(Chaos),
+    /// An end at each failpoint
+    Failpoints(Failpoints),
     /// Print the made part of docs/differences.md
     Document,
 }
@@ -78,6 +80,16 @@ struct Chaos {
     seed: u64,
 }
 
+#[derive(clap::Args)]
+struct Failpoints {
+    /// The server to end, built with failpoints
+    #[arg(long)]
+    server: PathBuf,
+    /// Seed of the load
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let done = match Cli::parse().command {
@@ -89,6 +101,10 @@ async fn main() -> ExitCode {
         Command::Chaos(args) => {
             let options = chaos::Options { server: args.server, minutes: args.minutes, seed: args.seed };
             chaos::run(&options).await.map(|report| print!("{report}"))
+        }
+        Command::Failpoints(args) => {
+            let options = failpoints::Options { server: args.server, seed: args.seed };
+            failpoints::run(&options).await.map(|report| print!("{report}"))
         }
         Command::Document => {
             print!("{}", document());

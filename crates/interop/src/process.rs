@@ -1,16 +1,17 @@
 //! A server as a process: started on free ports of 127.0.0.1, killed when dropped.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpStream;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
-use std::time::Duration;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
@@ -24,6 +25,8 @@ const PORT_ATTEMPTS: usize = 5;
 const PORTS: Range<u16> = 12_000..32_000;
 /// Lines of the log that a failure shows.
 const TAIL: usize = 60;
+/// How soon to look again whether the process has ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// The line that says that clients can be served.
 const READY: &str = "ready to serve client requests";
 
@@ -38,12 +41,15 @@ pub struct Server {
     /// All members as `--initial-cluster` has them; empty for a server alone.
     initial_cluster: String,
     flags: Vec<String>,
+    environment: BTreeMap<String, String>,
     running: Option<Running>,
 }
 
 struct Running {
     child: Child,
     tail: Arc<Mutex<VecDeque<String>>>,
+    /// They end with its outputs.
+    followers: Vec<JoinHandle<()>>,
 }
 
 impl Server {
@@ -105,6 +111,7 @@ impl Server {
             peer_port: free_port()?,
             initial_cluster: String::new(),
             flags: flags.iter().map(ToString::to_string).collect(),
+            environment: BTreeMap::new(),
             running: None,
         })
     }
@@ -162,6 +169,53 @@ impl Server {
         self.running.as_ref().map(|running| joined(&running.tail)).unwrap_or_default()
     }
 
+    /// From the next start on, it has this variable in its environment; `None` takes it away.
+    pub fn set_variable(&mut self, name: &str, value: Option<&str>) {
+        match value {
+            Some(value) => drop(self.environment.insert(name.to_owned(), value.to_owned())),
+            None => drop(self.environment.remove(name)),
+        }
+    }
+
+    /// Waits until the process has ended by itself; how it did, and the end of its log.
+    ///
+    /// # Errors
+    /// It does not run, or not end in time: then it runs on.
+    pub async fn ended(&mut self, patience: Duration) -> Result<(ExitStatus, String)> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let running = self.running.as_mut().context("it does not run")?;
+            if let Some(status) = running.child.try_wait().context("cannot wait for it")? {
+                running.followers.drain(..).for_each(|follower| drop(follower.join()));
+                let log = joined(&running.tail);
+                self.running = None;
+                return Ok((status, log));
+            }
+            if Instant::now() >= deadline {
+                bail!("{} has not ended after {patience:?}; its log ends:\n{}", self.name, self.log_tail());
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Whether the process has ended by itself.
+    ///
+    /// # Errors
+    /// It was not started, or was killed.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        let running = self.running.as_mut().context("it does not run")?;
+        Ok(running.child.try_wait().context("cannot wait for it")?.is_some())
+    }
+
+    /// Starts it, killed before if it runs, without waiting for anything.
+    ///
+    /// # Errors
+    /// The program cannot be started.
+    pub fn begin(&mut self) -> Result<()> {
+        self.kill();
+        self.spawn().map(drop)
+    }
+
     /// Kills it if it runs and starts it again on the same data and addresses.
     ///
     /// # Errors
@@ -188,14 +242,13 @@ impl Server {
         command.args(["--name", &self.name, "--listen-client-urls", &client, "--advertise-client-urls", &client]);
         command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
         command.args(["--initial-cluster", initial]);
-        command.args(&self.flags);
+        command.args(&self.flags).envs(&self.environment);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("cannot start {}", self.binary.display()))?;
         let tail = Arc::new(Mutex::new(VecDeque::new()));
         let (ready, is_ready) = channel();
-        follow(child.stdout.take(), &tail, ready.clone());
-        follow(child.stderr.take(), &tail, ready);
-        self.running = Some(Running { child, tail });
+        let followers = [follow(child.stdout.take(), &tail, ready.clone()), follow(child.stderr.take(), &tail, ready)];
+        self.running = Some(Running { child, tail, followers: followers.into_iter().flatten().collect() });
         Ok(is_ready)
     }
 
@@ -218,10 +271,14 @@ impl Drop for Server {
 }
 
 /// Reads the log to its end, so that the server never blocks on a full pipe.
-fn follow(output: Option<impl Read + Send + 'static>, tail: &Arc<Mutex<VecDeque<String>>>, ready: Sender<()>) {
-    let Some(output) = output else { return };
+fn follow(
+    output: Option<impl Read + Send + 'static>,
+    tail: &Arc<Mutex<VecDeque<String>>>,
+    ready: Sender<()>,
+) -> Option<JoinHandle<()>> {
+    let output = output?;
     let tail = Arc::clone(tail);
-    std::thread::spawn(move || {
+    Some(std::thread::spawn(move || {
         let mut ready = Some(ready);
         for line in BufReader::new(output).lines().map_while(Result::ok) {
             if line.contains(READY)
@@ -236,7 +293,7 @@ fn follow(output: Option<impl Read + Send + 'static>, tail: &Arc<Mutex<VecDeque<
             }
             tail.push_back(line);
         }
-    });
+    }))
 }
 
 fn joined(tail: &Mutex<VecDeque<String>>) -> String {

@@ -13,7 +13,7 @@
 use stentor_proto::Revision;
 
 use crate::engine::{Batch, Family};
-use crate::{ChangeId, Error, Record, Store, View};
+use crate::{ChangeId, Error, Record, Store, View, failpoints};
 
 /// What one step of compaction did.
 ///
@@ -115,7 +115,9 @@ impl Store {
         }
         let (scanned, deleted) = (records.len(), doomed.len());
         let keys = records.iter().map(Record::key_bytes);
+        failpoints::BEFORE_COMPACTION_STEP.hit();
         self.drop_history(batch, keys, freed_bytes, target)?;
+        failpoints::AFTER_COMPACTION_STEP.hit();
         compactor.deleted_bytes += freed_bytes;
         compactor.current = Some((target, next));
         Ok(CompactionStep::Worked { scanned, deleted })
@@ -124,7 +126,10 @@ impl Store {
     fn finish_compaction(&self, compactor: &mut Compactor, target: Revision) -> Result<CompactionStep, Error> {
         let state = self.view();
         let engine = &state.state().engine;
-        self.set_compaction_finished(target, owed_bytes(&state, target, usize::MAX)?)?;
+        let owed_bytes = owed_bytes(&state, target, usize::MAX)?;
+        failpoints::BEFORE_COMPACTION_FINISHED.hit();
+        self.set_compaction_finished(target, owed_bytes)?;
+        failpoints::AFTER_COMPACTION_FINISHED.hit();
         compactor.finished = target;
         compactor.current = None;
         if compactor.deleted_bytes >= RECLAIM_BYTES.max(state.logical_bytes() / 4) {

@@ -53,6 +53,7 @@ mod lease;
 mod member;
 
 pub mod engine;
+pub mod failpoints;
 pub mod key_index;
 pub mod snapshot;
 

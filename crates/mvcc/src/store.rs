@@ -13,7 +13,7 @@ use stentor_proto::storagepb::{self, LogEntry, log_entry::Op};
 
 use crate::answer::{Answer, Outcome};
 use crate::compaction::Compactor;
-use crate::engine::{Batch, Durability, Engine, Family};
+use crate::engine::{Batch, Durability, Engine, EngineError, Family};
 use crate::group::Group;
 use crate::index_checkpoint::Last;
 use crate::key_index::KeyIndex;
@@ -21,7 +21,7 @@ use crate::member::Members;
 use crate::observer::{Commit, Observer};
 use crate::options::{LogPosition, Options};
 use crate::state::{Epoch, State};
-use crate::{Error, View, check, meta, open};
+use crate::{Error, View, check, failpoints, meta, open};
 
 /// A multi-version key-value store.
 ///
@@ -221,13 +221,29 @@ impl Store {
         // Reading may fail; nothing was written then, and the store stays where it was.
         let outcomes = entries.iter().map(|e| group.evaluate(e)).collect::<Result<Vec<Outcome>, Error>>()?;
         let applied = last.unwrap_or(LogPosition { index: base.applied.index + entries.len() as u64, ..base.applied });
-        let batch = batch_of(&group, &base, applied);
-        if let Err(error) = base.engine.write(batch, self.options.durability) {
+        if let Err(error) = self.commit(&group, &base, applied) {
             writer.failed = Some(error.clone().into());
             return Err(error.into());
         }
         self.finish(writer, &base, group, applied);
         Ok(outcomes)
+    }
+
+    /// Writes an evaluated group.
+    fn commit(&self, group: &Group<'_>, base: &State, applied: LogPosition) -> Result<(), EngineError> {
+        let is_compaction = group.compacted != base.compacted;
+        if let Some(why) = failpoints::BEFORE_COMMIT.hit_value() {
+            return Err(EngineError::Io(why));
+        }
+        if is_compaction {
+            failpoints::BEFORE_COMPACTION_COMMIT.hit();
+        }
+        base.engine.write(batch_of(group, base, applied), self.options.durability)?;
+        if is_compaction {
+            failpoints::AFTER_COMPACTION_COMMIT.hit();
+        }
+        failpoints::AFTER_COMMIT.hit();
+        Ok(())
     }
 
     /// Publishes a written group and tells those who follow.

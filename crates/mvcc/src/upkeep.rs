@@ -4,7 +4,7 @@ use prost::Message;
 use stentor_proto::storagepb::Identity;
 
 use crate::engine::{Batch, Durability, Engine, Family, Sizes};
-use crate::{Error, LogPosition, Store, meta};
+use crate::{Error, LogPosition, Store, failpoints, meta};
 
 /// The place in the log of the store that an engine holds; `None` if it holds none, or one that was not
 /// restored to its end.
@@ -186,6 +186,7 @@ impl Store {
     /// Engine errors.
     pub fn defragment(&self) -> Result<(), Error> {
         let engine = self.engine();
+        failpoints::BEFORE_DEFRAGMENT.hit();
         engine.reclaim(Family::History, None)?;
         Ok(engine.reclaim(Family::Meta, None)?)
     }

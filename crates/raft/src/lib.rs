@@ -8,6 +8,7 @@
 //!
 //! See docs/decisions/0009 for the choice of the library.
 
+pub mod failpoints;
 pub mod log;
 mod logger;
 mod membership;

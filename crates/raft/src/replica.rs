@@ -7,6 +7,7 @@ mod outputs;
 mod tests;
 
 use std::cell::RefCell;
+use std::io;
 
 use bytes::Bytes;
 use protobuf::Message as _;
@@ -16,6 +17,7 @@ use raft::{Config, GetEntriesContext, RawNode, StateRole};
 pub use self::error::{Refused, ReplicaError};
 pub use self::options::Options;
 pub use self::outputs::{Committed, Follower, Outputs, Payload, Role, Standing};
+use crate::failpoints;
 use crate::log::{Durability, HardState, Log, LogError, Position};
 use crate::logger::logger;
 use crate::membership::{Change, Membership};
@@ -244,6 +246,9 @@ impl Replica {
         // in this round, and would lead once more in the same term, with other entries, if that was lost.
         let (is_kept, messages) = (self.is_term_kept(), ready.take_messages());
         let (now, once_kept) = if is_kept { (messages, Vec::new()) } else { (Vec::new(), messages) };
+        if self.standing.role == Role::Leader {
+            failpoints::BEFORE_LEADER_SEND.hit();
+        }
         send(outputs, now);
         for state in ready.take_read_states() {
             if let Some(round) = self.own_round(&state.request_ctx) {
@@ -256,12 +261,14 @@ impl Replica {
             self.install(&ready, outputs)?;
         }
         if ready.must_sync() {
-            let kept = self.hard_state();
-            let entries: Vec<_> = ready.entries().iter().map(storage::from_raft).collect();
-            self.node.mut_store().log.append(Some(kept), &entries, self.durability)?;
+            self.save(&ready)?;
+        }
+        if self.standing.role != Role::Leader {
+            failpoints::BEFORE_FOLLOWER_SEND.hit();
         }
         send(outputs, once_kept);
         send(outputs, ready.take_persisted_messages());
+        failpoints::BEFORE_ADVANCE.hit();
         let mut light = self.node.advance_append(ready);
         if installed > self.node.raft.raft_log.applied {
             // Else the library looks for entries that the snapshot has replaced when it stands for election.
@@ -269,6 +276,17 @@ impl Replica {
         }
         send(outputs, light.take_messages());
         commit(outputs, light.take_committed_entries())
+    }
+
+    fn save(&mut self, ready: &raft::Ready) -> Result<(), LogError> {
+        let kept = self.hard_state();
+        let entries: Vec<_> = ready.entries().iter().map(storage::from_raft).collect();
+        if let Some(why) = failpoints::BEFORE_SAVE.hit_value() {
+            return Err(LogError::Io { action: "write", file: "log".into(), source: io::Error::other(why) });
+        }
+        self.node.mut_store().log.append(Some(kept), &entries, self.durability)?;
+        failpoints::AFTER_SAVE.hit();
+        Ok(())
     }
 
     fn install(&mut self, ready: &raft::Ready, outputs: &mut impl Outputs) -> Result<(), ReplicaError> {
@@ -279,7 +297,9 @@ impl Replica {
         let commit = position.index;
         let kept = HardState { commit, ..self.hard_state() };
         let storage = self.node.mut_store();
+        failpoints::BEFORE_SNAPSHOT.hit();
         storage.log.reset(position, kept)?;
+        failpoints::AFTER_SNAPSHOT.hit();
         storage.applied = position;
         storage.membership = membership.clone();
         outputs.install(position, &membership);

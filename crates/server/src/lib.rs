@@ -8,6 +8,7 @@
 pub mod config;
 #[cfg(all(feature = "binary", feature = "rocksdb"))]
 mod data_dir;
+mod failpoints;
 pub mod logging;
 #[cfg(all(feature = "binary", feature = "rocksdb"))]
 pub mod process;

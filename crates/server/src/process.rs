@@ -62,6 +62,11 @@ pub fn run(config: &Config, warnings: &[String]) -> ExitCode {
         data_dir = %config.data_dir.display(),
         "starting"
     );
+    #[cfg(feature = "failpoints")]
+    if let Err(error) = crate::failpoints::start() {
+        error!(%error, "cannot serve");
+        return ExitCode::FAILURE;
+    }
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         // One is always allowed to wait for the disk.

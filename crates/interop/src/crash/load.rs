@@ -13,6 +13,7 @@ use stentor_proto::etcdserverpb::{
     ResponseHeader, TxnRequest, WatchCreateRequest,
 };
 use stentor_proto::mvccpb::Event;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::Code;
 
@@ -28,15 +29,15 @@ const TTL: i64 = 100_000;
 
 /// A hash that the server told before it was killed.
 #[derive(Clone, Debug)]
-pub(super) struct Hash {
+pub(crate) struct Hash {
     pub(super) revision: i64,
     pub(super) compacted: i64,
     pub(super) hash: u32,
 }
 
 /// What the load has sent and seen, once the server is gone.
-pub(super) struct Found {
-    pub(super) journal: Journal,
+pub(crate) struct Found {
+    pub(crate) journal: Journal,
     pub(super) events: Vec<Event>,
     pub(super) hashes: Vec<Hash>,
     /// The highest revision that the server said it has compacted.
@@ -44,14 +45,14 @@ pub(super) struct Found {
 }
 
 /// The load, until the server is killed.
-pub(super) struct Load {
+pub(crate) struct Load {
     writers: Vec<JoinHandle<Result<Journal>>>,
     keeper: JoinHandle<(Vec<Hash>, i64)>,
     watcher: JoinHandle<Result<Vec<Event>>>,
 }
 
 /// Fills a store, so that compaction and defragmentation have something to do.
-pub(super) async fn fill(client: &mut Client, journal: &mut Journal) -> Result<()> {
+pub(crate) async fn fill(client: &mut Client, journal: &mut Journal) -> Result<()> {
     for batch in 0..60 {
         let changes: Vec<Change> =
             (0..50).map(|n| (key("fill", batch * 50 + n), Some(vec![b'f'; 400].into()))).collect();
@@ -61,8 +62,8 @@ pub(super) async fn fill(client: &mut Client, journal: &mut Journal) -> Result<(
     Ok(())
 }
 
-/// Starts the load.
-pub(super) async fn start(endpoint: &str, round: u64, seed: u64) -> Result<Load> {
+/// Starts the load. The watcher is there when this returns.
+pub(crate) async fn start(endpoint: &str, round: u64, seed: u64) -> Result<Load> {
     let newest = Arc::new(AtomicI64::new(0));
     let mut writers = Vec::new();
     for writer in 0..WRITERS {
@@ -72,13 +73,16 @@ pub(super) async fn start(endpoint: &str, round: u64, seed: u64) -> Result<Load>
         writers.push(tokio::spawn(writer.run(Arc::clone(&newest))));
     }
     let keeper = tokio::spawn(keep(Client::connect(endpoint).await?, newest));
-    let watcher = tokio::spawn(watch(Client::connect(endpoint).await?));
+    let (created, is_created) = oneshot::channel();
+    let watcher = tokio::spawn(watch(Client::connect(endpoint).await?, created));
+    // If not, it says why at the end.
+    let _ = is_created.await;
     Ok(Load { writers, keeper, watcher })
 }
 
 impl Load {
     /// Collects what was sent and seen. The server must be gone.
-    pub(super) async fn finish(self) -> Result<Found> {
+    pub(crate) async fn finish(self) -> Result<Found> {
         let mut journal = Journal::default();
         for writer in self.writers {
             journal.extend(writer.await??);
@@ -208,12 +212,14 @@ async fn keep(mut client: Client, newest: Arc<AtomicI64>) -> (Vec<Hash>, i64) {
 }
 
 /// Everything that a watcher is told until the server is gone.
-async fn watch(client: Client) -> Result<Vec<Event>> {
+async fn watch(client: Client, created: oneshot::Sender<()>) -> Result<Vec<Event>> {
     let mut stream = Stream::open(&client);
     let everything = Bytes::from_static(b"\0");
     let create = WatchCreateRequest { key: everything.clone(), range_end: everything, ..WatchCreateRequest::default() };
     stream.create(create).await?;
     let id = stream.answer().await?.watch_id;
+    // Whoever started the load may have given up.
+    let _ = created.send(());
     stream.until_it_ends().await;
     ensure!(stream.violations().is_empty(), "the watch: {:?}", stream.violations());
     Ok(stream.events(id).to_vec())

@@ -7,7 +7,7 @@
 mod busy;
 pub(crate) mod check;
 pub(crate) mod journal;
-mod load;
+pub(crate) mod load;
 pub(crate) mod store;
 
 use std::collections::BTreeMap;
@@ -23,6 +23,7 @@ use crate::client::Client;
 use crate::process::Server;
 use busy::{Busy, During};
 use journal::Journal;
+use load::Found;
 
 /// How often a round may be done over whose operation was answered just before the kill.
 const ATTEMPTS: u64 = 20;
@@ -112,11 +113,23 @@ async fn one_round(
         report.add(what, 1);
     }
     report.add("kills", 1);
+    journal.at_least(before);
+    after(server, journal, report, found, compacted).await?;
+    Ok(during == During::Load || reached.is_some())
+}
+
+/// Starts the server again after its end and looks for everything that it acknowledged.
+pub(crate) async fn after(
+    server: &mut Server,
+    journal: &mut Journal,
+    report: &mut Report,
+    found: Found,
+    compacted: i64,
+) -> Result<()> {
     report.add("acknowledged writes", found.journal.acknowledged());
     report.add("unacknowledged writes", found.journal.unanswered());
     report.add("events seen before the kill", found.events.len());
     journal.extend(found.journal);
-    journal.at_least(before);
 
     server.restart()?;
     let mut client = Client::connect(&server.endpoint()).await?;
@@ -133,5 +146,5 @@ async fn one_round(
     report.add("hashes compared", hashes);
     report.add("leases found", leases);
     report.add("events of history checked", store.history.len());
-    Ok(during == During::Load || reached.is_some())
+    Ok(())
 }

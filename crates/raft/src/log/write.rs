@@ -7,6 +7,7 @@ use super::files::{full_or_io, segment_name};
 use super::format::{self, ALIGNMENT, FIRST_FRAME, FRAME_HEADER, Kind, Mark, Order, PAYLOAD_MAX};
 use super::index::Place;
 use super::{Durability, Entry, HardState, Log, LogError, Position};
+use crate::failpoints;
 
 /// Bytes that only a purge and a reset may use, so that a full disk does not keep them from making room.
 const RESERVE: u64 = 256;
@@ -242,7 +243,9 @@ impl Log {
     }
 
     fn sync_file(&mut self) -> Result<(), LogError> {
+        failpoints::BEFORE_SYNC.hit();
         self.current.file.sync().map_err(|e| self.fail_on_current("sync", e))?;
+        failpoints::AFTER_SYNC.hit();
         self.synced = self.next - 1;
         Ok(())
     }

@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 use super::driver::Arrived;
 use super::pending::{Pending, Waiting};
 use super::proposer::{Halt, WriteHealth};
+use crate::failpoints;
 use crate::lessor::Lessor;
 use crate::log_entry::{self, LogEntryError, ProposalId};
 use crate::metrics::Metrics;
@@ -184,6 +185,7 @@ impl Applier {
     }
 
     fn install(&mut self, arrived: Arrived, position: LogPosition) -> Result<(), Halt> {
+        failpoints::BEFORE_OPEN_SNAPSHOT.hit();
         self.received.adopt().map_err(stentor_mvcc::Error::from)?;
         self.store.replace(arrived.engine.clone())?;
         let view = self.store.view();
@@ -219,6 +221,9 @@ impl Applier {
                 // Whoever proposed it has lost its office on the way.
                 entry.op = None;
             }
+        }
+        if group.change.is_some() {
+            failpoints::BEFORE_CONF_CHANGE.hit();
         }
         let store = self.store.clone();
         store.apply_and_answer(&group.entries, group.last, |outcomes| match outcomes {

@@ -14,6 +14,7 @@ use tonic::Status;
 
 use super::raw::Answer;
 use super::status::of_store;
+use crate::failpoints;
 use crate::node::Node;
 use crate::reads::{self, Admitted, SMALL_BYTES};
 
@@ -82,6 +83,7 @@ impl Chunks {
         try_stream! {
             loop {
                 let (answer, is_last) = self.next().await?;
+                failpoints::BEFORE_RANGE_CHUNK.hit();
                 yield answer;
                 if is_last {
                     break;

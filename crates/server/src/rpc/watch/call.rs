@@ -18,6 +18,7 @@ use super::Inner;
 use super::packer::Packer;
 use super::requests::Requests;
 use crate::environment::Stopping;
+use crate::failpoints;
 
 /// How long a stream may still send what is due when the server stops.
 const DRAIN_TIME: Duration = Duration::from_millis(500);
@@ -191,7 +192,10 @@ impl http_body::Body for ResponseStream {
         let Some(call) = &mut this.0 else { return Poll::Ready(None) };
         match call.poll_frame(cx) {
             Poll::Pending => Poll::Pending,
-            Poll::Ready(Ok(frame)) => Poll::Ready(Some(Ok(Frame::data(frame)))),
+            Poll::Ready(Ok(frame)) => {
+                failpoints::BEFORE_WATCH_RESPONSE.hit();
+                Poll::Ready(Some(Ok(Frame::data(frame))))
+            }
             Poll::Ready(Err(status)) => {
                 this.0 = None;
                 let mut trailers = HeaderMap::new();
