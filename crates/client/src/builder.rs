@@ -11,7 +11,7 @@ use crate::backoff::Backoff;
 use crate::call::Core;
 use crate::client::Client;
 use crate::credentials::{Credentials, Secret};
-use crate::endpoint::{Dial, DialOptions, Endpoint, KeepAlive, Pool, PoolOptions};
+use crate::endpoint::{Dial, DialOptions, Endpoint, KeepAlive, Names, Pool, PoolOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::floor::Floor;
 use crate::members::Upkeep;
@@ -55,7 +55,7 @@ impl ClientBuilder {
             connect_timeout: Duration::from_secs(2),
             keep_alive: Some((SHORTEST_PING_INTERVAL, Duration::from_secs(5))),
             backoff: Backoff::default(),
-            dial: Dial::tcp(),
+            dial: Dial::tcp(Names::of_the_system()),
             #[cfg(feature = "tls")]
             tls: None,
             seed: None,

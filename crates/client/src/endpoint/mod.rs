@@ -8,6 +8,7 @@
 mod address;
 mod dial;
 mod health;
+mod names;
 mod pings;
 mod pool;
 
@@ -19,6 +20,7 @@ pub(crate) use dial::{Io, Refusal};
 pub(crate) use health::Trouble;
 pub(crate) use pings::KeepAlive;
 pub(crate) use pool::{Connection, Pool, PoolOptions, Route};
+pub(crate) use names::Names;
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
