@@ -1,4 +1,5 @@
-//! Checks that each feature of the client builds alone, and all of them together.
+//! Checks that each feature of the client builds alone, those of TLS in every combination of a provider and of whom to
+//! trust, and all of them together.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -8,7 +9,11 @@ use crate::{cargo, machine};
 /// The crate whose users choose features.
 const PACKAGE: &str = "stentor-client";
 
-/// Check that each feature of the client builds alone
+/// Which provider of cryptography, and whom to trust: programs choose one or more of each.
+const PROVIDERS: [&str; 3] = ["tls-ring", "tls-aws-lc", "tls-ring,tls-aws-lc"];
+const ROOTS: [&str; 3] = ["tls-native-roots", "tls-webpki-roots", "tls-native-roots,tls-webpki-roots"];
+
+/// Check that each feature of the client builds alone, and TLS in each combination
 #[derive(clap::Args)]
 pub(crate) struct Args {}
 
@@ -19,8 +24,17 @@ pub(crate) fn run(_: &Args) -> Result<()> {
     for feature in &features {
         check(&["--no-default-features", &format!("--features={feature}")])?;
     }
+    for provider in PROVIDERS {
+        for roots in ROOTS {
+            check(&["--no-default-features", &format!("--features={provider},{roots}")])?;
+        }
+    }
     check(&["--all-features"])?;
-    println!("{PACKAGE} builds without features, with each of {} alone and with all", features.len());
+    let combinations = PROVIDERS.len() * ROOTS.len();
+    println!(
+        "{PACKAGE} builds without features, with each of {} alone, with {combinations} combinations of TLS and with all",
+        features.len()
+    );
     Ok(())
 }
 

@@ -279,3 +279,12 @@ fn keys_stay_out_of_debug() {
     let text = format!("{tls:?} {:?}", Client::builder(["a:1"]).tls(tls.clone()));
     assert!(text.contains("6 bytes") && !text.contains("s3cret"), "{text}");
 }
+#[cfg(feature = "tls-webpki-roots")]
+#[tokio::test(start_paused = true)]
+async fn whoever_trusts_public_authorities_trusts_no_other() {
+    let scene = Scene::new(None).await;
+    let error = scene.connect(Tls::new().webpki_roots()).await.unwrap_err();
+    assert!(error.to_string().contains("UnknownIssuer"), "{error}");
+    scene.connect(scene.trust().webpki_roots()).await.unwrap();
+}
+
