@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tonic::Status;
 use tonic::transport::Channel;
 
 use crate::endpoint::names::Names;
@@ -104,8 +105,15 @@ pub(crate) struct Opened {
 pub(crate) struct Refusal(Arc<Mutex<Option<String>>>);
 
 impl Refusal {
-    pub(crate) fn reason(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// What the status of a call on the connection means.
+    pub(crate) fn fault(&self, status: &Status, endpoint: &Endpoint) -> Fault {
+        let refused = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match (Fault::from_status(status, endpoint.as_str()), refused) {
+            (Fault::Connection { endpoint, .. } | Fault::Unreachable { endpoint, .. }, Some(reason)) => {
+                Fault::Tls { endpoint, reason }
+            }
+            (fault, _) => fault,
+        }
     }
 
     #[cfg(feature = "tls")]

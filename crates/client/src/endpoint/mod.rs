@@ -17,10 +17,12 @@ pub use address::{Endpoint, InvalidEndpoint};
 pub(crate) use dial::{Dial, DialOptions};
 #[cfg(feature = "tls")]
 pub(crate) use dial::{Io, Refusal};
+#[cfg(feature = "raw")]
+pub(crate) use dial::{Line, Opened};
 pub(crate) use health::Trouble;
+pub(crate) use names::Names;
 pub(crate) use pings::KeepAlive;
 pub(crate) use pool::{Connection, Pool, PoolOptions, Route};
-pub(crate) use names::Names;
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -106,12 +106,7 @@ pub(crate) struct Connection {
 impl Connection {
     /// What the status of a call on it means.
     pub(crate) fn fault(&self, status: &Status) -> Fault {
-        match (Fault::from_status(status, self.endpoint.as_str()), self.refusal.reason()) {
-            (Fault::Connection { endpoint, .. } | Fault::Unreachable { endpoint, .. }, Some(reason)) => {
-                Fault::Tls { endpoint, reason }
-            }
-            (fault, _) => fault,
-        }
+        self.refusal.fault(status, &self.endpoint)
     }
 }
 

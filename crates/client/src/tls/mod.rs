@@ -14,7 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rustls::crypto::CryptoProvider;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::fault::Fault;
 
 pub(crate) use connector::Connector;
 
@@ -54,6 +54,8 @@ pub struct Tls {
     provider: Option<Arc<CryptoProvider>>,
 }
 
+type Result<T> = std::result::Result<T, Fault>;
+
 /// Where a PEM text is.
 #[derive(Clone)]
 enum Source {
@@ -74,8 +76,6 @@ impl Tls {
         self
     }
 
-    /// Trusts servers whose certificates these authorities have signed. Can be given several times.
-    pub fn ca_pem(mut self, certificates: impl Into<Bytes>) -> Tls {
     /// Trusts the authorities that Mozilla trusts, as they were when the program was built, beside others: for
     /// systems that hold none of their own.
     #[cfg(feature = "tls-webpki-roots")]
@@ -84,6 +84,8 @@ impl Tls {
         self
     }
 
+    /// Trusts servers whose certificates these authorities have signed. Can be given several times.
+    pub fn ca_pem(mut self, certificates: impl Into<Bytes>) -> Tls {
         self.authorities.push(Source::Bytes(certificates.into()));
         self
     }
@@ -154,8 +156,8 @@ fn own_provider() -> Option<Arc<CryptoProvider>> {
 }
 
 /// The settings cannot be used.
-fn settings(reason: impl Into<String>) -> Error {
-    Error::with(ErrorKind::Tls, reason)
+fn settings(reason: impl Into<String>) -> Fault {
+    Fault::Settings(reason.into())
 }
 
 impl fmt::Debug for Tls {
@@ -163,9 +165,9 @@ impl fmt::Debug for Tls {
         f.debug_struct("Tls")
             .field("authorities", &self.authorities)
             .field("native_roots", &self.native_roots)
+            .field("webpki_roots", &self.webpki_roots)
             .field("identity", &self.identity)
             .field("server_name", &self.server_name)
-            .field("webpki_roots", &self.webpki_roots)
             .field("accept_any", &self.accept_any)
             .finish_non_exhaustive()
     }

@@ -122,14 +122,7 @@ fn types_are_shared() {
     #[cfg(feature = "raw")]
     {
         use stentor_client::raw::{self, Cluster, Introspection, Kv, LeaseKeepAlive, Maintenance};
-        shared![
-            raw::Client,
-            raw::ClientBuilder,
-            raw::Error,
-            raw::Lease<'static>,
-            raw::Watch<'static>,
-            Cluster<'static>
-        ];
+        shared![raw::Client, raw::Error, raw::Lease<'static>, raw::Watch<'static>, Cluster<'static>];
         shared![Introspection<'static>, Kv<'static>];
         shared![LeaseKeepAlive, Maintenance<'static>, raw::RangeStream, raw::SnapshotStream, raw::WatchStream];
     }
