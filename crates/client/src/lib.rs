@@ -90,6 +90,7 @@ mod watch;
 mod auth;
 mod backoff;
 mod call;
+mod checksum;
 mod endpoint;
 mod floor;
 mod random;
