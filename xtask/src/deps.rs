@@ -90,7 +90,7 @@ const LAYERS: &[Layer] = &[
         default_features: true,
         never: &["tonic", "tokio", "stentor-mvcc", "stentor-watch"],
     },
-    Layer { package: "stentor-server", default_features: false, never: &["librocksdb-sys"] },
+    Layer { package: "stentor-server", default_features: false, never: &["librocksdb-sys", "aws-lc-sys"] },
     Layer { package: "stentor-client", default_features: true, never: STORE },
     Layer { package: "stentor-simulation", default_features: true, never: &["librocksdb-sys"] },
     Layer { package: "stentor-cli", default_features: true, never: STORE },
@@ -98,7 +98,7 @@ const LAYERS: &[Layer] = &[
 ];
 
 /// What a client must build without.
-const STORE: &[&str] = &["librocksdb-sys", "rocksdb", "stentor-mvcc", "stentor-watch", "stentor-server"];
+const STORE: &[&str] = &["librocksdb-sys", "rocksdb", "stentor-mvcc", "stentor-watch", "stentor-server", "aws-lc-sys"];
 
 pub(crate) fn run(_: &Args) -> Result<()> {
     let root = machine::workspace_root();

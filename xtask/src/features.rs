@@ -1,4 +1,5 @@
-//! Checks that each feature of the client builds alone, and all of them together; and the server with failpoints.
+//! Checks that each feature of the client builds alone, those of TLS in every combination of a provider and of whom to
+//! trust, and all of them together; and the server with failpoints.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -10,7 +11,11 @@ const PACKAGE: &str = "stentor-client";
 /// The crate with failpoints, which no default has.
 const SERVER: &str = "stentor-server";
 
-/// Check that each feature of the client builds alone, and the server with failpoints
+/// Which provider of cryptography, and whom to trust: programs choose one or more of each.
+const PROVIDERS: [&str; 3] = ["tls-ring", "tls-aws-lc", "tls-ring,tls-aws-lc"];
+const ROOTS: [&str; 3] = ["tls-native-roots", "tls-webpki-roots", "tls-native-roots,tls-webpki-roots"];
+
+/// Check that each feature of the client builds alone, TLS in each combination, and the server with failpoints
 #[derive(clap::Args)]
 pub(crate) struct Args {}
 
@@ -21,8 +26,17 @@ pub(crate) fn run(_: &Args) -> Result<()> {
     for feature in &features {
         check(PACKAGE, &["--no-default-features", &format!("--features={feature}")])?;
     }
+    for provider in PROVIDERS {
+        for roots in ROOTS {
+            check(PACKAGE, &["--no-default-features", &format!("--features={provider},{roots}")])?;
+        }
+    }
     check(PACKAGE, &["--all-features"])?;
-    println!("{PACKAGE} builds without features, with each of {} alone and with all", features.len());
+    let combinations = PROVIDERS.len() * ROOTS.len();
+    println!(
+        "{PACKAGE} builds without features, with each of {} alone, with {combinations} combinations of TLS and with all",
+        features.len()
+    );
     // With the process, and without all that it needs.
     check(SERVER, &["--features=failpoints"])?;
     check(SERVER, &["--no-default-features", "--features=failpoints"])?;

@@ -145,7 +145,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 fn selection() -> Result<Command> {
     let mut command = cargo::cargo();
     command.args(["test", "--locked", "--workspace", "--exclude=xtask", "--features=stentor-interop/etcd-client"]);
-    command.arg("--features=stentor-client/tls-ring,stentor-client/tls-native-roots");
+    command.arg("--features=stentor-client/tls-ring,stentor-client/tls-native-roots,stentor-client/tls-webpki-roots");
     command.arg("--features=stentor-client/rustls-0_23,stentor-client/dangerous");
     protoc::lend(command.arg(PROFILE).env("RUSTFLAGS", simulate::RUSTFLAGS))?;
     Ok(command)

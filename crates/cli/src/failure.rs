@@ -61,7 +61,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         let exit = match &error {
             Error::NoEndpoint => Exit::BadConnection,
-            Error::InvalidEndpoint { .. } => Exit::BadArgs,
+            Error::InvalidEndpoint { .. } | Error::Settings(_) => Exit::BadArgs,
             _ => Exit::Error,
         };
         Failure::new(exit, text(&error))

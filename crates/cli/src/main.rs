@@ -8,6 +8,8 @@
 //! - `txn` compares leases, in hexadecimal, and an unknown operator is an error (etcdctl panics at both);
 //! - `lease revoke -w protobuf` works;
 //! - an unreachable server is named; `snapshot save`, `check` and `lease keep-alive` give up on it too;
+//! - a server that is not trusted is named with the reason, at once; `--insecure-skip-tls-verify` acts on every
+//!   encrypted connection, and `http://` together with flags of TLS is an error, not a connection in the clear;
 //! - `snapshot status` and `restore` are of Stentor's own snapshots.
 
 mod args;
@@ -19,6 +21,7 @@ mod print;
 mod progress;
 mod session;
 mod table;
+mod tls;
 
 use failure::{Failure, Result};
 use session::Session;

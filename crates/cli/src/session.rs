@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use stentor_client::raw::{Client, ClientBuilder, Error};
+use stentor_client::ClientBuilder;
+use stentor_client::raw::{Client, Error};
 use tokio::time::Instant;
 
 use crate::failure::{Exit, Failure, Result};
 use crate::go;
 use crate::print::{Format, Printer};
+use crate::tls::Settings;
 
 /// Flags of every command, as given.
 #[derive(Debug, Default, clap::Args)]
@@ -43,22 +45,22 @@ pub(crate) struct Globals {
     /// Show the settings in force on standard error
     #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     debug: Option<String>,
-    /// Connect without TLS [default: true]; false is not supported yet
+    /// Do not encrypt connections to endpoints without a scheme, if nothing else asks for it [default: true]
     #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     insecure_transport: Option<String>,
-    /// Not supported yet
+    /// Accept any server, whoever it is: for tests
     #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     insecure_skip_tls_verify: Option<String>,
     /// Accepted; without meaning as long as discovery is not supported
     #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     insecure_discovery: Option<String>,
-    /// Not supported yet
+    /// Trust servers whose certificates these authorities have signed, instead of the system's
     #[arg(long, global = true, value_name = "FILE")]
     cacert: Option<String>,
-    /// Not supported yet
+    /// The certificate to show to servers that ask for one; wants --key
     #[arg(long, global = true, value_name = "FILE")]
     cert: Option<String>,
-    /// Not supported yet
+    /// The key of that certificate
     #[arg(long, global = true, value_name = "FILE")]
     key: Option<String>,
     /// Not supported yet
@@ -78,6 +80,7 @@ pub(crate) struct Session {
     dial_timeout: Duration,
     keepalive: (Duration, Duration),
     credentials: Option<(String, String)>,
+    tls: Settings,
 }
 
 /// Where a setting comes from: the flag, else the environment, else its default. An empty variable
@@ -130,6 +133,14 @@ impl Session {
                 time(&flags.keepalive_timeout, "keepalive-timeout", "6s")?,
             ),
             credentials: credentials(&text(&flags.user, "user", ""), &text(&flags.password, "password", ""))?,
+            tls: Settings {
+                cacert: text(&flags.cacert, "cacert", ""),
+                cert: text(&flags.cert, "cert", ""),
+                key: text(&flags.key, "key", ""),
+                insecure_transport: truth(&flags.insecure_transport, "insecure-transport", "true")?,
+                insecure_skip_verify: truth(&flags.insecure_skip_tls_verify, "insecure-skip-tls-verify", "false")?,
+            }
+            .checked()?,
         };
         if truth(&flags.debug, "debug", "false")? {
             session.tell();
@@ -147,6 +158,11 @@ impl Session {
             ("KEEPALIVE_TIMEOUT", go::duration(self.keepalive.1)),
             ("HEX", self.printer.hex.to_string()),
             ("WRITE_OUT", self.printer.format.name().to_owned()),
+            ("CACERT", self.tls.cacert.clone()),
+            ("CERT", self.tls.cert.clone()),
+            ("KEY", self.tls.key.clone()),
+            ("INSECURE_TRANSPORT", self.tls.insecure_transport.to_string()),
+            ("INSECURE_SKIP_TLS_VERIFY", self.tls.insecure_skip_verify.to_string()),
             ("USER", self.credentials.as_ref().map_or_else(String::new, |(user, _)| user.clone())),
         ];
         for (name, value) in settings {
@@ -155,15 +171,23 @@ impl Session {
     }
 
     /// How to connect to `endpoints`.
-    pub(crate) fn builder(&self, endpoints: &[String]) -> ClientBuilder {
-        let builder = Client::builder(endpoints)
+    fn builder(&self, endpoints: &[String]) -> ClientBuilder {
+        let mut builder = stentor_client::Client::builder(endpoints)
             .connect_timeout(self.dial_timeout)
             .call_timeout(self.command_timeout)
             .keep_alive(self.keepalive.0, self.keepalive.1);
-        match &self.credentials {
-            None => builder,
-            Some((user, password)) => builder.credentials(user, password),
+        if let Some(tls) = self.tls.of(endpoints) {
+            builder = builder.tls(tls);
         }
+        if let Some((user, password)) = &self.credentials {
+            builder = builder.credentials(user, password);
+        }
+        builder
+    }
+
+    /// Tries each endpoint once, and takes the first that answers.
+    pub(crate) async fn connect_once(&self, endpoints: &[String]) -> std::result::Result<Client, Error> {
+        Client::by(self.builder(endpoints)).await
     }
 
     /// Connects to the first endpoint that answers.
@@ -177,7 +201,7 @@ impl Session {
         let deadline = Instant::now() + self.command_timeout;
         let mut pause = Duration::from_millis(20);
         loop {
-            match tokio::time::timeout_at(deadline, self.builder(endpoints).connect()).await {
+            match tokio::time::timeout_at(deadline, self.connect_once(endpoints)).await {
                 Ok(Err(error @ Error::Unreachable { .. })) if Instant::now() + pause >= deadline => {
                     eprintln!("{error}");
                     tokio::time::sleep_until(deadline).await;
@@ -194,7 +218,7 @@ impl Session {
     }
 }
 
-/// TLS and discovery: their silent absence would be unsafe.
+/// Discovery: its silent absence would be unsafe.
 fn refuse_what_is_not_built(
     flags: &Globals,
     text: &impl Fn(&Option<String>, &str, &str) -> String,
@@ -203,21 +227,10 @@ fn refuse_what_is_not_built(
     let refuse = |name: &str, what: &str| {
         Err(Failure::new(Exit::BadFeature, format!("--{name} is not supported yet: {what}; leave it out")))
     };
-    for (flag, name) in [(&flags.cacert, "cacert"), (&flags.cert, "cert"), (&flags.key, "key")] {
-        if !text(flag, name, "").is_empty() {
-            return refuse(name, "this client speaks no TLS");
-        }
-    }
     for (flag, name) in [(&flags.discovery_srv, "discovery-srv"), (&flags.discovery_srv_name, "discovery-srv-name")] {
         if !text(flag, name, "").is_empty() {
             return refuse(name, "this client looks up no SRV records, name the servers with --endpoints");
         }
-    }
-    if !truth(&flags.insecure_transport, "insecure-transport", "true")? {
-        return refuse("insecure-transport=false", "this client speaks no TLS");
-    }
-    if truth(&flags.insecure_skip_tls_verify, "insecure-skip-tls-verify", "false")? {
-        return refuse("insecure-skip-tls-verify", "this client speaks no TLS");
     }
     truth(&flags.insecure_discovery, "insecure-discovery", "true").map(|_| ())
 }
@@ -257,18 +270,28 @@ mod tests {
 
     #[test]
     fn what_is_not_built_is_refused_wherever_it_comes_from() {
-        for env in [
+        for env in [("ETCDCTL_DISCOVERY_SRV", "example.org"), ("ETCDCTL_DISCOVERY_SRV_NAME", "etcd")] {
+            let failure = session(Globals::default(), &[env]).err().unwrap();
+            assert_eq!(failure.exit, Exit::BadFeature, "{env:?}");
+            assert!(failure.message.unwrap().contains("not supported yet"));
+        }
+    }
+
+    #[test]
+    fn tls_is_set_by_flags_or_the_environment() {
+        let env = [
             ("ETCDCTL_CACERT", "ca.pem"),
             ("ETCDCTL_CERT", "c.pem"),
             ("ETCDCTL_KEY", "k.pem"),
             ("ETCDCTL_INSECURE_TRANSPORT", "false"),
             ("ETCDCTL_INSECURE_SKIP_TLS_VERIFY", "true"),
-            ("ETCDCTL_DISCOVERY_SRV", "example.org"),
-        ] {
-            let failure = session(Globals::default(), &[env]).err().unwrap();
-            assert_eq!(failure.exit, Exit::BadFeature, "{env:?}");
-            assert!(failure.message.unwrap().contains("not supported yet"));
-        }
+        ];
+        let flags = Globals { cacert: Some("mine.pem".into()), ..Default::default() };
+        let tls = session(flags, &env).unwrap().tls;
+        assert_eq!((tls.cacert.as_str(), tls.cert.as_str(), tls.key.as_str()), ("mine.pem", "c.pem", "k.pem"));
+        assert!(!tls.insecure_transport && tls.insecure_skip_verify);
+        // Half of what is shown.
+        assert_eq!(session(Globals::default(), &env[1..2]).err().unwrap().exit, Exit::BadArgs);
     }
 
     #[test]

@@ -81,7 +81,7 @@ impl Auth {
 }
 
 impl Source {
-    async fn secret(&self) -> Result<Option<Secret>, Fault> {
+    pub(crate) async fn secret(&self) -> Result<Option<Secret>, Fault> {
         match self {
             Source::None => Ok(None),
             Source::Fixed(secret) => Ok(Some(secret.clone())),
@@ -94,13 +94,13 @@ impl Source {
 }
 
 /// A token as a request carries it. Marked so that nobody logs it.
-fn header(token: &str) -> Option<MetadataValue<Ascii>> {
+pub(crate) fn header(token: &str) -> Option<MetadataValue<Ascii>> {
     let mut value: MetadataValue<Ascii> = token.parse().ok()?;
     value.set_sensitive(true);
     Some(value)
 }
 
-fn unusable() -> Fault {
+pub(crate) fn unusable() -> Fault {
     Fault::Credentials { reason: "the token is no valid header value".to_owned() }
 }
 

@@ -11,8 +11,9 @@ use crate::backoff::Backoff;
 use crate::call::Core;
 use crate::client::Client;
 use crate::credentials::{Credentials, Secret};
-use crate::endpoint::{Dial, DialOptions, Endpoint, KeepAlive, Pool, PoolOptions};
-use crate::error::{Error, ErrorKind, Result};
+use crate::endpoint::{Dial, DialOptions, Endpoint, KeepAlive, Names, Pool, PoolOptions};
+use crate::error::{Error, Result};
+use crate::fault::Fault;
 use crate::floor::Floor;
 use crate::members::Upkeep;
 use crate::observe::{ClientEvent, Metrics, Observer};
@@ -23,8 +24,8 @@ use crate::status::Traffic;
 #[must_use = "a builder does nothing until `connect` or `build` is called"]
 pub struct ClientBuilder {
     endpoints: Vec<String>,
-    credentials: Source,
-    call_timeout: Option<Duration>,
+    pub(crate) credentials: Source,
+    pub(crate) call_timeout: Option<Duration>,
     try_timeout: Duration,
     connect_timeout: Duration,
     keep_alive: Option<(Duration, Duration)>,
@@ -55,7 +56,7 @@ impl ClientBuilder {
             connect_timeout: Duration::from_secs(2),
             keep_alive: Some((SHORTEST_PING_INTERVAL, Duration::from_secs(5))),
             backoff: Backoff::default(),
-            dial: Dial::tcp(),
+            dial: Dial::tcp(Names::of_the_system()),
             #[cfg(feature = "tls")]
             tls: None,
             seed: None,
@@ -188,6 +189,27 @@ impl ClientBuilder {
         self
     }
 
+    /// The endpoints, and what every connection to them is opened with. Reads the files of TLS.
+    pub(crate) fn dialling(&self) -> std::result::Result<(Vec<Endpoint>, DialOptions), Fault> {
+        let endpoints =
+            self.endpoints.iter().map(|e| Endpoint::parse(e)).collect::<std::result::Result<Vec<_>, _>>()?;
+        if endpoints.is_empty() {
+            return Err(Fault::NoEndpoint);
+        }
+        let dial = DialOptions {
+            dial: self.dial.clone(),
+            #[cfg(feature = "tls")]
+            tls: self.tls.clone().map(crate::tls::Connector::new).transpose()?.map(Arc::new),
+            connect_timeout: self.connect_timeout,
+            keep_alive: self.keep_alive.map(|(interval, timeout)| KeepAlive::new(interval, timeout)),
+            observer: self.observer.clone(),
+        };
+        for endpoint in &endpoints {
+            dial.admit(endpoint)?;
+        }
+        Ok((endpoints, dial))
+    }
+
     /// A client that has not touched the network yet: it connects when something is asked of it.
     ///
     /// # Errors
@@ -196,22 +218,8 @@ impl ClientBuilder {
     /// that cannot be used: their files are read here. [`Unauthenticated`](ErrorKind::Unauthenticated) for a
     /// token that no request can carry.
     pub fn build(self) -> Result<Client> {
-        let endpoints = self.endpoints.iter().map(|e| Ok(Endpoint::parse(e)?)).collect::<Result<Vec<_>>>()?;
-        if endpoints.is_empty() {
-            return Err(Error::with(ErrorKind::InvalidEndpoint, "name at least one, as host:port"));
-        }
+        let (endpoints, dial) = self.dialling().map_err(|fault| Error::from_fault(&fault, false))?;
         let mut random = Random::seeded(self.seed.unwrap_or_else(Random::seed_of_the_system));
-        let dial = DialOptions {
-            dial: self.dial,
-            #[cfg(feature = "tls")]
-            tls: self.tls.map(crate::tls::Connector::new).transpose()?.map(Arc::new),
-            connect_timeout: self.connect_timeout,
-            keep_alive: self.keep_alive.map(|(interval, timeout)| KeepAlive::new(interval, timeout)),
-            observer: self.observer.clone(),
-        };
-        for endpoint in &endpoints {
-            dial.admit(endpoint)?;
-        }
         let (backoff, try_timeout, observer) = (self.backoff, self.try_timeout, self.observer);
         let options = PoolOptions { endpoints, dial, backoff, try_timeout, observer: observer.clone() };
         Ok(Client::new(Core {
@@ -261,6 +269,7 @@ impl fmt::Debug for ClientBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     #[test]
     fn secrets_stay_out_of_debug() {

@@ -166,7 +166,7 @@ impl Error {
             Fault::Unreachable { .. } | Fault::Connection { .. } | Fault::Credentials { .. } => {
                 Error::with(ErrorKind::Unavailable, fault.to_string())
             }
-            Fault::Tls { .. } => Error::with(ErrorKind::Tls, fault.to_string()),
+            Fault::Tls { .. } | Fault::Settings(_) => Error::with(ErrorKind::Tls, fault.to_string()),
             Fault::DeadlineExceeded => Error::new(ErrorKind::DeadlineExceeded),
             Fault::TooLarge(_) => Error::with(ErrorKind::TooLarge, fault.to_string()),
             Fault::Protocol(_) => Error::with(ErrorKind::Protocol, fault.to_string()),

@@ -35,6 +35,9 @@ pub enum Fault {
         /// What was refused, and why.
         reason: String,
     },
+    /// Settings of TLS that cannot be used. Nothing was sent.
+    #[error("{0}")]
+    Settings(String),
     /// There is no secret to show: the program's source of them failed. Nothing was sent.
     #[error("no credentials: {reason}")]
     Credentials {
@@ -121,6 +124,7 @@ impl Fault {
             | Fault::InvalidEndpoint(_)
             | Fault::Unreachable { .. }
             | Fault::Tls { .. }
+            | Fault::Settings(_)
             | Fault::Credentials { .. } => false,
         }
     }
@@ -139,6 +143,7 @@ impl Fault {
             Fault::NoEndpoint
             | Fault::InvalidEndpoint(_)
             | Fault::Tls { .. }
+            | Fault::Settings(_)
             | Fault::DeadlineExceeded
             | Fault::TooLarge(_)
             | Fault::Protocol(_) => false,
@@ -180,7 +185,8 @@ impl Fault {
             | Fault::Server { .. }
             | Fault::TooLarge(_)
             | Fault::NoEndpoint
-            | Fault::InvalidEndpoint(_) => Verdict::Final,
+            | Fault::InvalidEndpoint(_)
+            | Fault::Settings(_) => Verdict::Final,
         }
     }
 

@@ -38,8 +38,10 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `tls-ring` | TLS by rustls (`Tls`), and ring as provider of cryptography for programs that choose none |
+//! | `tls-aws-lc` | the same with aws-lc, before ring if both are on; its build wants a C compiler |
 //! | `tls` | the same without a provider: the program installs one, or gives it |
 //! | `tls-native-roots` | trust in what the system trusts |
+//! | `tls-webpki-roots` | trust in the authorities that Mozilla trusts, built into the program |
 //! | `rustls-0_23` | a provider given as a value of rustls 0.23 |
 //! | `dangerous` | connections to servers that nobody has verified, for tests |
 //! | `raw` | the protocol's own messages, for tools |
@@ -88,6 +90,7 @@ mod watch;
 mod auth;
 mod backoff;
 mod call;
+mod checksum;
 mod endpoint;
 mod floor;
 mod random;

@@ -17,10 +17,11 @@ use tonic::Streaming;
 
 use crate::Revision;
 use crate::call::{Core, Effect, Patience, stub};
+use crate::checksum::Checksum;
 use crate::client::Client;
 use crate::cluster::MemberId;
 use crate::endpoint::{Class, Endpoint};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::fault::Fault;
 use crate::key_value::revision;
 
@@ -110,6 +111,7 @@ pub struct StoreSnapshot {
     chunks: Streaming<SnapshotResponse>,
     endpoint: Endpoint,
     remaining: Option<u64>,
+    sum: Checksum,
     ended: bool,
 }
 
@@ -234,7 +236,7 @@ impl Member {
     }
 
     /// The bytes of its store, as the tools that restore one take them: the last 32 are the SHA-256 of
-    /// those before, which nothing here checks.
+    /// those before. That is compared at the end, so only what ended without an error is to be kept.
     ///
     /// ```no_run
     /// # async fn example(client: stentor_client::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -252,7 +254,8 @@ impl Member {
     ///
     /// # Errors
     /// Those of a read. One that breaks later ends with an error as its last item; it does not go on by
-    /// itself, since the store has.
+    /// itself, since the store has. [`Protocol`](crate::ErrorKind::Protocol) as the last item if the bytes are not
+    /// those of the SHA-256.
     ///
     /// # Cancel safety
     /// Nothing is left of it if the future is dropped.
@@ -262,7 +265,7 @@ impl Member {
         let answered =
             self.core.answered_within(Patience::without_end(), Class::Bulk, Effect::Repeatable, request, send).await?;
         let endpoint = answered.connection.endpoint;
-        Ok(StoreSnapshot { chunks: answered.answer, endpoint, remaining: None, ended: false })
+        Ok(StoreSnapshot { chunks: answered.answer, endpoint, remaining: None, sum: Checksum::default(), ended: false })
     }
 }
 
@@ -282,10 +285,13 @@ impl StoreSnapshot {
 
     /// What the end of the stream means.
     fn end(&self) -> Option<Result<Bytes>> {
+        if self.remaining == Some(0) {
+            let damaged = || Error::with(ErrorKind::Protocol, "the snapshot does not have the SHA-256 at its end");
+            return (!self.sum.is_right()).then(|| Err(damaged().at(&self.endpoint)));
+        }
         let reason = "the snapshot ended before it was whole".to_owned();
         let endpoint = self.endpoint.to_string();
-        let cut = Error::from_fault(&Fault::Connection { endpoint, reason }, false).at(&self.endpoint);
-        (self.remaining != Some(0)).then_some(Err(cut))
+        Some(Err(Error::from_fault(&Fault::Connection { endpoint, reason }, false).at(&self.endpoint)))
     }
 }
 
@@ -299,6 +305,7 @@ impl Stream for StoreSnapshot {
         let item = match ready!(Pin::new(&mut self.chunks).poll_next(cx)) {
             Some(Ok(chunk)) => {
                 self.remaining = Some(chunk.remaining_bytes);
+                self.sum.add(&chunk.blob);
                 Some(Ok(chunk.blob))
             }
             Some(Err(status)) => {

@@ -78,7 +78,7 @@ impl Watcher {
     }
 
     async fn open(&self, session: &Session) -> stentor_client::raw::Result<(Client, WatchStream)> {
-        let client = session.builder(&session.endpoints).connect().await?;
+        let client = session.connect_once(&session.endpoints).await?;
         let stream = client.watch().open(self.request.clone()).await?;
         Ok((client, stream))
     }

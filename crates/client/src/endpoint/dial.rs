@@ -2,18 +2,18 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tonic::Status;
 use tonic::transport::Channel;
 
+use crate::endpoint::names::Names;
 use crate::endpoint::pings::Heeding;
 use crate::endpoint::{Endpoint, InvalidEndpoint, KeepAlive, Scheme};
-
 use crate::fault::{self, Fault};
 use crate::observe::{ClientEvent, Counter, Observer};
 #[cfg(feature = "tls")]
@@ -26,18 +26,29 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
 
 type Dialled = Pin<Box<dyn Future<Output = io::Result<Box<dyn Io>>> + Send>>;
 
+/// One try to connect.
+struct Try {
+    endpoint: Endpoint,
+    /// How many were made for the same purpose before.
+    number: usize,
+    patience: Duration,
+}
+
 /// How bytes get to an endpoint: TCP, or what the program gave.
 #[derive(Clone)]
-pub(crate) struct Dial(Arc<dyn Fn(Endpoint) -> Dialled + Send + Sync>);
+pub(crate) struct Dial(Arc<dyn Fn(Try) -> Dialled + Send + Sync>);
 
 impl Dial {
-    /// TCP. The name is looked up at every connection, so a member that moved is found again.
-    pub(crate) fn tcp() -> Dial {
-        Dial::by(async |endpoint: Endpoint| {
-            let stream = TcpStream::connect(endpoint.authority()).await?;
-            stream.set_nodelay(true)?;
-            Ok(stream)
-        })
+    /// TCP, to what the host's name stands for at that time.
+    pub(crate) fn tcp(names: Names) -> Dial {
+        Dial(Arc::new(move |Try { endpoint, number, patience }| {
+            let names = names.clone();
+            Box::pin(async move {
+                let stream = names.connect(endpoint.authority(), number, patience).await?;
+                stream.set_nodelay(true)?;
+                Ok(Box::new(stream) as Box<dyn Io>)
+            })
+        }))
     }
 
     pub(crate) fn by<F, Fut, S>(connect: F) -> Dial
@@ -46,7 +57,7 @@ impl Dial {
         Fut: Future<Output = io::Result<S>> + Send + 'static,
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        Dial(Arc::new(move |endpoint| {
+        Dial(Arc::new(move |Try { endpoint, .. }| {
             let connected = connect(endpoint);
             Box::pin(async move { Ok(Box::new(connected.await?) as Box<dyn Io>) })
         }))
@@ -72,6 +83,15 @@ pub(crate) struct DialOptions {
     pub(crate) observer: Observer,
 }
 
+/// What passes from one connection to the next of those to one endpoint for one purpose.
+#[derive(Debug, Default)]
+pub(crate) struct Line {
+    /// One was open at some time.
+    was_open: AtomicBool,
+    /// Tries made, those that connections make by themselves after a break among them.
+    tries: AtomicUsize,
+}
+
 /// A connection that is open, and opens itself again when it is used after a break.
 #[derive(Clone, Debug)]
 pub(crate) struct Opened {
@@ -85,8 +105,15 @@ pub(crate) struct Opened {
 pub(crate) struct Refusal(Arc<Mutex<Option<String>>>);
 
 impl Refusal {
-    pub(crate) fn reason(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// What the status of a call on the connection means.
+    pub(crate) fn fault(&self, status: &Status, endpoint: &Endpoint) -> Fault {
+        let refused = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match (Fault::from_status(status, endpoint.as_str()), refused) {
+            (Fault::Connection { endpoint, .. } | Fault::Unreachable { endpoint, .. }, Some(reason)) => {
+                Fault::Tls { endpoint, reason }
+            }
+            (fault, _) => fault,
+        }
     }
 
     #[cfg(feature = "tls")]
@@ -122,8 +149,9 @@ impl DialOptions {
     }
 
     #[cfg_attr(not(feature = "tls"), allow(unused_variables))]
-    async fn carry(self, endpoint: Endpoint, refusal: Refusal) -> Result<Box<dyn Io>, tower::BoxError> {
-        let io = (self.dial.0)(endpoint.clone()).await?;
+    async fn carry(self, endpoint: Endpoint, line: &Line, refusal: Refusal) -> Result<Box<dyn Io>, tower::BoxError> {
+        let number = line.tries.fetch_add(1, Ordering::Relaxed);
+        let io = (self.dial.0)(Try { endpoint: endpoint.clone(), number, patience: self.connect_timeout }).await?;
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
             return Ok(Box::new(tls.encrypt(&endpoint, io, refusal).await?));
@@ -132,9 +160,7 @@ impl DialOptions {
     }
 
     /// Opens an HTTP/2 connection.
-    ///
-    /// `connected`: one like it was open before; set when this one is.
-    pub(crate) async fn open(&self, endpoint: &Endpoint, connected: &Arc<AtomicBool>) -> Result<Opened, Fault> {
+    pub(crate) async fn open(&self, endpoint: &Endpoint, line: &Arc<Line>) -> Result<Opened, Fault> {
         let unreachable = |reason| Fault::Unreachable { endpoint: endpoint.to_string(), reason };
         let mut transport = Channel::builder(endpoint.uri().clone()).keep_alive_while_idle(false);
         let pinged = self.keep_alive.as_ref().map(KeepAlive::for_a_connection);
@@ -146,14 +172,13 @@ impl DialOptions {
         }
         let refusal = Refusal::default();
         let (options, told) = (self.clone(), refusal.clone());
-        let (target, connected) = (endpoint.clone(), connected.clone());
+        let (target, line) = (endpoint.clone(), line.clone());
         let connector = tower::service_fn(move |_| {
-            let carried = options.clone().carry(target.clone(), told.clone());
-            let pinged = pinged.clone();
-            let (endpoint, connected, observer) = (target.clone(), connected.clone(), options.observer.clone());
+            let (options, told, pinged) = (options.clone(), told.clone(), pinged.clone());
+            let (endpoint, line, observer) = (target.clone(), line.clone(), options.observer.clone());
             async move {
-                let io = carried.await?;
-                if connected.swap(true, Ordering::Relaxed) {
+                let io = options.carry(endpoint.clone(), &line, told).await?;
+                if line.was_open.swap(true, Ordering::Relaxed) {
                     observer.count(Counter::Reconnects, 1);
                     observer.tell(|| ClientEvent::Reconnected { endpoint });
                 }

@@ -8,6 +8,7 @@
 mod address;
 mod dial;
 mod health;
+mod names;
 mod pings;
 mod pool;
 
@@ -16,7 +17,10 @@ pub use address::{Endpoint, InvalidEndpoint};
 pub(crate) use dial::{Dial, DialOptions};
 #[cfg(feature = "tls")]
 pub(crate) use dial::{Io, Refusal};
+#[cfg(feature = "raw")]
+pub(crate) use dial::{Line, Opened};
 pub(crate) use health::Trouble;
+pub(crate) use names::Names;
 pub(crate) use pings::KeepAlive;
 pub(crate) use pool::{Connection, Pool, PoolOptions, Route};
 

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 use crate::backoff::Backoff;
-use crate::endpoint::dial::{DialOptions, Opened, Refusal};
+use crate::endpoint::dial::{DialOptions, Line, Opened, Refusal};
 use crate::endpoint::health::Health;
 use crate::endpoint::{Class, Endpoint, InvalidEndpoint, Trouble};
 use crate::error::{Error, ErrorKind};
@@ -74,8 +74,7 @@ struct Slot {
     open: AsyncMutex<Open>,
     /// Connections opened or tried so far.
     dials: AtomicU64,
-    /// A connection was open at some time.
-    connected: Arc<AtomicBool>,
+    line: Arc<Line>,
 }
 
 #[derive(Default)]
@@ -107,12 +106,7 @@ pub(crate) struct Connection {
 impl Connection {
     /// What the status of a call on it means.
     pub(crate) fn fault(&self, status: &Status) -> Fault {
-        match (Fault::from_status(status, self.endpoint.as_str()), self.refusal.reason()) {
-            (Fault::Connection { endpoint, .. } | Fault::Unreachable { endpoint, .. }, Some(reason)) => {
-                Fault::Tls { endpoint, reason }
-            }
-            (fault, _) => fault,
-        }
+        self.refusal.fault(status, &self.endpoint)
     }
 }
 
@@ -335,7 +329,7 @@ impl Inner {
         }
         slot.dials.store(number + 1, Ordering::Relaxed);
         open.failure = None;
-        match self.dial.open(&member.endpoint, &slot.connected).await {
+        match self.dial.open(&member.endpoint, &slot.line).await {
             Ok(channel) => {
                 let (_, channel) = open.channel.insert((number + 1, channel));
                 Ok(connection(number + 1, channel))

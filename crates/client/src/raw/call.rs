@@ -49,8 +49,4 @@ impl Connection {
     pub(crate) async fn next<T>(&self, stream: &mut Streaming<T>) -> Result<Option<T>> {
         stream.message().await.map_err(|status| self.error(&status))
     }
-
-    pub(crate) fn error(&self, status: &Status) -> Error {
-        Error::from_status(status, self.endpoint.as_str())
-    }
 }

@@ -1,37 +1,44 @@
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 
-use crate::fault;
-use crate::raw::{ClientBuilder, Endpoint, Error, Result};
+use crate::ClientBuilder;
+use crate::endpoint::{Line, Opened};
+use crate::raw::{Endpoint, Error, Result, auth};
 
 /// One open connection and what every call on it needs.
 pub(crate) struct Connection {
     pub(crate) endpoint: Endpoint,
     pub(crate) channel: Channel,
+    opened: Opened,
     pub(crate) call_timeout: Option<Duration>,
     pub(crate) token: Option<MetadataValue<Ascii>>,
 }
 
 impl Connection {
-    /// Connects to `endpoint`, within the connect timeout.
-    pub(crate) async fn open(endpoint: Endpoint, options: &ClientBuilder) -> Result<Connection> {
-        let unreachable = |reason| Error::Unreachable { endpoint: endpoint.to_string(), reason };
-        let mut transport = Channel::builder(endpoint.uri().clone())
-            .connect_timeout(options.connect_timeout)
-            .tcp_nodelay(true)
-            .keep_alive_while_idle(false);
-        if let Some((interval, timeout)) = options.keep_alive {
-            transport = transport.http2_keep_alive_interval(interval).keep_alive_timeout(timeout);
+    /// To the first endpoint that answers, logged in.
+    pub(crate) async fn open(builder: &ClientBuilder) -> Result<Connection> {
+        let (endpoints, dial) = builder.dialling()?;
+        let mut last = Error::NoEndpoint;
+        for endpoint in endpoints {
+            match dial.open(&endpoint, &Arc::<Line>::default()).await {
+                Ok(opened) => {
+                    let (channel, call_timeout) = (opened.channel.clone(), builder.call_timeout);
+                    let mut connection = Connection { endpoint, channel, opened, call_timeout, token: None };
+                    connection.token = auth::token(&connection, &builder.credentials).await?;
+                    return Ok(connection);
+                }
+                Err(error) => last = error,
+            }
         }
-        // The transport's own limit does not cover an HTTP/2 handshake that never ends.
-        let channel = tokio::time::timeout(options.connect_timeout, transport.connect())
-            .await
-            .map_err(|_| unreachable("connection timed out".to_owned()))?
-            .map_err(|e| unreachable(fault::innermost(&e)))?;
-        Ok(Connection { endpoint, channel, call_timeout: options.call_timeout, token: None })
+        Err(last)
+    }
+
+    pub(crate) fn error(&self, status: &tonic::Status) -> Error {
+        self.opened.refusal.fault(status, &self.endpoint)
     }
 }
 

@@ -19,7 +19,6 @@
 //! ```
 
 mod auth;
-mod builder;
 mod call;
 mod cluster;
 mod connection;
@@ -33,7 +32,6 @@ use std::sync::Arc;
 
 pub use crate::endpoint::Endpoint;
 pub use crate::fault::Fault as Error;
-pub use builder::ClientBuilder;
 pub use cluster::Cluster;
 pub use introspection::Introspection;
 pub use kv::{Kv, RangeStream};
@@ -42,6 +40,7 @@ pub use maintenance::{Maintenance, SnapshotStream};
 pub use stentor_proto as proto;
 pub use watch::{Watch, WatchStream};
 
+use crate::ClientBuilder;
 use connection::Connection;
 
 /// The result of a call.
@@ -56,25 +55,30 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects with the defaults of [`ClientBuilder`].
+    /// Connects with the defaults of a client, as [`by`](Self::by) does.
     ///
     /// # Errors
-    /// As [`ClientBuilder::connect`].
+    /// As [`by`](Self::by).
     pub async fn connect<I, S>(endpoints: I) -> Result<Client>
     where
         I: IntoIterator<Item = S>,
         S: AsRef<str>,
     {
-        Client::builder(endpoints).connect().await
+        Client::by(crate::Client::builder(endpoints)).await
     }
 
-    /// A client for these endpoints, each `host:port` or `http://host:port`.
-    pub fn builder<I, S>(endpoints: I) -> ClientBuilder
-    where
-        I: IntoIterator<Item = S>,
-        S: AsRef<str>,
-    {
-        ClientBuilder::new(endpoints.into_iter().map(|e| e.as_ref().to_owned()).collect())
+    /// Connects as a builder says: with its timeouts of connecting and of calls, its pings, credentials, TLS and
+    /// connector. What else it says is about what this client does not do.
+    ///
+    /// Tries the endpoints in the order given and keeps the first that answers. The connection is made again by
+    /// itself, to the same endpoint, when a later call finds it broken.
+    ///
+    /// # Errors
+    /// [`Error::NoEndpoint`], [`Error::InvalidEndpoint`] and [`Error::Settings`] before anything is tried;
+    /// [`Error::Unreachable`] when no endpoint answered, [`Error::Tls`] when one side did not trust the other;
+    /// [`Error::Credentials`] and the server's refusal of them.
+    pub async fn by(builder: ClientBuilder) -> Result<Client> {
+        Ok(Client { connection: Arc::new(Connection::open(&builder).await?) })
     }
 
     /// The endpoint that this client is connected to.

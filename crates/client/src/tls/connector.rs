@@ -7,12 +7,11 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
 
 use crate::endpoint::{Endpoint, InvalidEndpoint, Io, Refusal};
-use crate::error::Result;
 use crate::fault::Distrust;
 use crate::tls::material::Material;
 use crate::tls::stream::Encrypted;
 use crate::tls::verify::AcceptAny;
-use crate::tls::{Tls, settings};
+use crate::tls::{Result, Tls, settings};
 
 /// Encrypts connections.
 pub(crate) struct Connector {
@@ -114,7 +113,7 @@ fn config(
     let builder = if tls.accept_any {
         builder.dangerous().with_custom_certificate_verifier(Arc::new(AcceptAny(provider.clone())))
     } else {
-        builder.with_root_certificates(roots(material, native)?)
+        builder.with_root_certificates(roots(tls, material, native)?)
     };
     let mut config = match material.identity()? {
         Some((certificates, key)) => builder
@@ -126,8 +125,11 @@ fn config(
     Ok(Arc::new(config))
 }
 
-fn roots(material: &Material, native: &[CertificateDer<'static>]) -> Result<RootCertStore> {
+fn roots(tls: &Tls, material: &Material, native: &[CertificateDer<'static>]) -> Result<RootCertStore> {
     let mut roots = material.roots()?;
+    if tls.webpki_roots {
+        add_webpki_roots(&mut roots);
+    }
     // Systems hold certificates that rustls does not take.
     let (taken, ignored) = roots.add_parsable_certificates(native.iter().cloned());
     tracing::debug!(taken, ignored, "certificates of the system");
@@ -150,6 +152,15 @@ fn native_roots() -> Result<Vec<CertificateDer<'static>>> {
 fn native_roots() -> Result<Vec<CertificateDer<'static>>> {
     Ok(Vec::new())
 }
+
+#[cfg(feature = "tls-webpki-roots")]
+fn add_webpki_roots(roots: &mut RootCertStore) {
+    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+}
+
+/// Without the feature nobody can ask for them.
+#[cfg(not(feature = "tls-webpki-roots"))]
+fn add_webpki_roots(_: &mut RootCertStore) {}
 
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,8 +3,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::error::Result;
-use crate::tls::{Source, Tls, settings};
+use crate::tls::{Result, Source, Tls, settings};
 
 /// The PEM texts that settings name, as they were when they were read. Two that are equal give the same.
 #[derive(PartialEq, Eq)]

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rustls::crypto::CryptoProvider;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::fault::Fault;
 
 pub(crate) use connector::Connector;
 
@@ -29,9 +29,8 @@ pub(crate) use connector::Connector;
 /// [`server_name`](Self::server_name), and has to speak HTTP/2.
 ///
 /// The provider of cryptography is the one given here (feature `rustls-0_23`), else the one that the program
-/// has installed as its default, else ring (feature `tls-ring`). Without any, building the client fails. A program
-/// that wants aws-lc turns on `aws_lc_rs` of rustls 0.23 itself and installs or gives that provider; ring may be in
-/// the same build.
+/// has installed as its default, else aws-lc (feature `tls-aws-lc`), else ring (feature `tls-ring`). Both may be in
+/// one build. Without any, building the client fails.
 ///
 /// ```no_run
 /// # #[cfg(feature = "tls")]
@@ -48,11 +47,14 @@ pub(crate) use connector::Connector;
 pub struct Tls {
     authorities: Vec<Source>,
     native_roots: bool,
+    webpki_roots: bool,
     identity: Option<(Source, Source)>,
     server_name: Option<String>,
     accept_any: bool,
     provider: Option<Arc<CryptoProvider>>,
 }
+
+type Result<T> = std::result::Result<T, Fault>;
 
 /// Where a PEM text is.
 #[derive(Clone)]
@@ -71,6 +73,14 @@ impl Tls {
     #[cfg(feature = "tls-native-roots")]
     pub fn native_roots(mut self) -> Tls {
         self.native_roots = true;
+        self
+    }
+
+    /// Trusts the authorities that Mozilla trusts, as they were when the program was built, beside others: for
+    /// systems that hold none of their own.
+    #[cfg(feature = "tls-webpki-roots")]
+    pub fn webpki_roots(mut self) -> Tls {
+        self.webpki_roots = true;
         self
     }
 
@@ -124,24 +134,30 @@ impl Tls {
     fn choose_provider(&self) -> Result<Arc<CryptoProvider>> {
         let given = self.provider.as_ref().or_else(|| CryptoProvider::get_default()).cloned();
         given.or_else(own_provider).ok_or_else(|| {
-            settings("no provider of cryptography: enable the feature `tls-ring`, or install a default of rustls")
+            settings("no provider of cryptography: enable `tls-ring` or `tls-aws-lc`, or install a default of rustls")
         })
     }
 }
 
-#[cfg(feature = "tls-ring")]
+/// This crate's own. aws-lc before ring, as rustls has it.
+#[cfg(feature = "tls-aws-lc")]
+fn own_provider() -> Option<Arc<CryptoProvider>> {
+    Some(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+}
+
+#[cfg(all(feature = "tls-ring", not(feature = "tls-aws-lc")))]
 fn own_provider() -> Option<Arc<CryptoProvider>> {
     Some(Arc::new(rustls::crypto::ring::default_provider()))
 }
 
-#[cfg(not(feature = "tls-ring"))]
+#[cfg(not(any(feature = "tls-ring", feature = "tls-aws-lc")))]
 fn own_provider() -> Option<Arc<CryptoProvider>> {
     None
 }
 
 /// The settings cannot be used.
-fn settings(reason: impl Into<String>) -> Error {
-    Error::with(ErrorKind::Tls, reason)
+fn settings(reason: impl Into<String>) -> Fault {
+    Fault::Settings(reason.into())
 }
 
 impl fmt::Debug for Tls {
@@ -149,6 +165,7 @@ impl fmt::Debug for Tls {
         f.debug_struct("Tls")
             .field("authorities", &self.authorities)
             .field("native_roots", &self.native_roots)
+            .field("webpki_roots", &self.webpki_roots)
             .field("identity", &self.identity)
             .field("server_name", &self.server_name)
             .field("accept_any", &self.accept_any)
@@ -163,5 +180,17 @@ impl fmt::Debug for Source {
             Source::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
             Source::File(path) => path.fmt(f),
         }
+    }
+}
+
+#[cfg(all(test, any(feature = "tls-ring", feature = "tls-aws-lc")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_provider_of_a_build_with_both_is_aws_lc() {
+        let provider = format!("{:?}", own_provider().unwrap());
+        let expected = if cfg!(feature = "tls-aws-lc") { "AwsLc" } else { "Ring" };
+        assert!(provider.contains(expected), "{provider}");
     }
 }

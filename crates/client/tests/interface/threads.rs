@@ -122,14 +122,7 @@ fn types_are_shared() {
     #[cfg(feature = "raw")]
     {
         use stentor_client::raw::{self, Cluster, Introspection, Kv, LeaseKeepAlive, Maintenance};
-        shared![
-            raw::Client,
-            raw::ClientBuilder,
-            raw::Error,
-            raw::Lease<'static>,
-            raw::Watch<'static>,
-            Cluster<'static>
-        ];
+        shared![raw::Client, raw::Error, raw::Lease<'static>, raw::Watch<'static>, Cluster<'static>];
         shared![Introspection<'static>, Kv<'static>];
         shared![LeaseKeepAlive, Maintenance<'static>, raw::RangeStream, raw::SnapshotStream, raw::WatchStream];
     }
@@ -198,6 +191,45 @@ fn futures_are_moved(client: &'static Client, lease: &'static Lease, member: &'s
     moved(member.defragment());
     moved(member.move_leader(MemberId::new(1)));
     moved(member.snapshot());
+}
+
+/// As above, of the protocol's own messages.
+#[cfg(feature = "raw")]
+#[allow(dead_code)]
+fn raw_futures_are_moved(
+    client: &'static stentor_client::raw::Client,
+    keep_alive: &'static mut stentor_client::raw::LeaseKeepAlive,
+    range: &'static mut stentor_client::raw::RangeStream,
+    snapshot: &'static mut stentor_client::raw::SnapshotStream,
+    (watch, next): (&'static stentor_client::raw::WatchStream, &'static mut stentor_client::raw::WatchStream),
+) {
+    moved(stentor_client::raw::Client::connect(["a:1"]));
+    moved(stentor_client::raw::Client::by(Client::builder(["a:1"])));
+    moved(client.kv().range(Default::default()));
+    moved(client.kv().range_stream(Default::default()));
+    moved(client.kv().put(Default::default()));
+    moved(client.kv().delete_range(Default::default()));
+    moved(client.kv().txn(Default::default()));
+    moved(client.kv().compact(Default::default()));
+    moved(client.lease().grant(Default::default()));
+    moved(client.lease().revoke(Default::default()));
+    moved(client.lease().time_to_live(Default::default()));
+    moved(client.lease().leases());
+    moved(client.cluster().member_list(true));
+    moved(client.introspection().watchers(Default::default()));
+    moved(client.maintenance().status());
+    moved(client.maintenance().hash_kv(Default::default()));
+    moved(client.maintenance().alarm(Default::default()));
+    moved(client.maintenance().defragment());
+    moved(client.maintenance().snapshot());
+    moved(client.watch().open(Default::default()));
+    moved(keep_alive.renew(1));
+    moved(range.next());
+    moved(snapshot.next());
+    moved(watch.create(Default::default()));
+    moved(watch.cancel(1));
+    moved(watch.request_progress());
+    moved(next.next());
 }
 
 /// As above, of what has to be waited for first.

@@ -1,9 +1,13 @@
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use prost::Message as _;
 use stentor_client::{AlarmKind, Client, ErrorKind, Lease, Member, MemberId, Revision, StoreSnapshot};
+use stentor_proto::etcdserverpb::SnapshotResponse;
 use tokio::time::Instant;
 
 use crate::harness::{Rig, failed};
+use crate::members::scripted;
 
 #[tokio::test(start_paused = true)]
 async fn a_member_tells_how_it_is() {
@@ -70,6 +74,38 @@ async fn a_snapshot_is_whole_or_ends_with_an_error() {
     };
     assert_eq!(*error.kind(), ErrorKind::Unavailable);
     assert!(broken.next().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_that_is_not_what_its_hash_says_ends_with_an_error() {
+    let bytes = Arc::new(Mutex::new(Vec::new()));
+    let sent = bytes.clone();
+    let client = scripted::client(move |asked| {
+        assert!(asked.path.ends_with("/Snapshot"), "{}", asked.path);
+        let blob = sent.lock().unwrap().clone().into();
+        Ok(SnapshotResponse { blob, remaining_bytes: 0, ..SnapshotResponse::default() }.encode_to_vec())
+    });
+    let member = client.build().unwrap().at("a:1").unwrap();
+    // Of a server, where the sum is right.
+    let rig = Rig::start().await;
+    rig.put("/a", "1").await;
+    let mut snapshot = rig.client().at("pipe:1").unwrap().snapshot().await.unwrap();
+    while let Some(chunk) = snapshot.next().await {
+        bytes.lock().unwrap().extend_from_slice(&chunk.unwrap());
+    }
+    let download = async || {
+        let mut snapshot = member.snapshot().await.unwrap();
+        let chunk = snapshot.next().await.unwrap().unwrap();
+        assert_eq!(chunk, *bytes.lock().unwrap());
+        let end = snapshot.next().await;
+        assert!(snapshot.next().await.is_none());
+        end
+    };
+    assert!(download().await.is_none());
+    bytes.lock().unwrap()[100] ^= 1;
+    let error = download().await.unwrap().unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::Protocol, "{error}");
+    assert!(error.to_string().contains("SHA-256"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,6 +4,6 @@ mod credentials;
 mod endpoints;
 mod monotonic;
 mod pings;
-mod scripted;
+pub(crate) mod scripted;
 #[cfg(all(feature = "tls-ring", feature = "tls-native-roots", feature = "rustls-0_23", feature = "dangerous"))]
 mod tls;

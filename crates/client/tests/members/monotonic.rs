@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use prost::Message as _;
 use stentor_client::{Client, ErrorKind, Revision};
-use stentor_proto::etcdserverpb::{PutResponse, RangeRequest, RangeResponse, ResponseHeader};
+use stentor_proto::etcdserverpb::{
+    PutResponse, RangeRequest, RangeResponse, ResponseHeader, StatusResponse, WatchResponse,
+};
 use stentor_proto::mvccpb;
 
-use crate::harness::failed;
+use crate::harness::{failed, soon};
 use crate::members::scripted;
 
 /// What the member asked has, and what the cluster has.
@@ -32,6 +34,12 @@ impl Store {
                 let revision = store.newest.fetch_add(1, Ordering::Relaxed) + 1;
                 return Ok(PutResponse { header: header(revision), prev_kv: None }.encode_to_vec());
             }
+            if asked.path.ends_with("/Watch") {
+                return Ok(scripted::frames([store.confirmation(), store.event()]));
+            }
+            if asked.path.ends_with("/Status") {
+                return Ok(StatusResponse::default().encode_to_vec());
+            }
             store.reads.fetch_add(1, Ordering::Relaxed);
             let request: RangeRequest = asked.message();
             let at = if request.serializable { &store.behind } else { &store.newest }.load(Ordering::Relaxed);
@@ -39,6 +47,23 @@ impl Store {
             Ok(RangeResponse { header: header(at), kvs: vec![kv], ..RangeResponse::default() }.encode_to_vec())
         });
         if monotonic { builder.monotonic_reads() } else { builder }.build().unwrap()
+    }
+
+    fn confirmation(&self) -> WatchResponse {
+        WatchResponse { created: true, ..self.response() }
+    }
+
+    /// That the newest revision was written.
+    fn event(&self) -> WatchResponse {
+        let newest = self.newest.load(Ordering::Relaxed);
+        let kv = mvccpb::KeyValue { key: "k".into(), mod_revision: newest, ..mvccpb::KeyValue::default() };
+        WatchResponse { events: vec![mvccpb::Event { kv: Some(kv), ..mvccpb::Event::default() }], ..self.response() }
+    }
+
+    fn response(&self) -> WatchResponse {
+        // As old as can be: it is what an event says that counts.
+        let header = ResponseHeader { cluster_id: 7, revision: 1, ..ResponseHeader::default() };
+        WatchResponse { header: Some(header), ..WatchResponse::default() }
     }
 
     fn reads(&self) -> u64 {
@@ -70,6 +95,18 @@ async fn a_read_is_made_again_if_the_member_is_behind() {
     store.newest.store(12, Ordering::Relaxed);
     assert_eq!(client.list("k").await.unwrap().revision(), Revision::new(12).unwrap());
     assert_eq!((read(&client).await, store.reads()), (12, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_watch_has_told_is_seen() {
+    let store = Store::at(3, 9);
+    let client = store.client(true);
+    assert_eq!((read(&client).await, store.reads()), (3, 1));
+    let mut watch = client.watch("k").after(Revision::new(3).unwrap()).await.unwrap().into_events();
+    let event = soon(watch.next()).await.unwrap().unwrap();
+    assert_eq!(event.revision(), Revision::new(9).unwrap());
+    store.reads();
+    assert_eq!((read(&client).await, store.reads()), (9, 2));
 }
 
 #[tokio::test(start_paused = true)]

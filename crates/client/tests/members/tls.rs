@@ -235,6 +235,32 @@ async fn the_provider_is_the_one_given_then_the_installed_one() {
     assert!(used(by_default));
 }
 
+#[cfg(feature = "raw")]
+#[tokio::test(start_paused = true)]
+async fn raw_connections_are_encrypted_alike() {
+    use stentor_client::raw;
+    use stentor_proto::etcdserverpb::{PutRequest, RangeRequest};
+    let clients = Authority::new();
+    let scene = Scene::new(Some(&clients)).await;
+    let connect = |tls: Tls| raw::Client::by(scene.rig.by_address(&["https://a:1"]).tls(tls));
+    let me = clients.client("me");
+    let known = connect(scene.trust().identity_pem(me.certificate, me.key)).await.unwrap();
+    let put = PutRequest { key: "k".into(), value: "v".into(), ..PutRequest::default() };
+    known.kv().put(put).await.unwrap();
+    let get = || RangeRequest { key: "k".into(), ..RangeRequest::default() };
+    assert_eq!(known.kv().range(get()).await.unwrap().kvs[0].value, "v");
+    let error = connect(Tls::new().ca_pem(Authority::new().pem)).await.unwrap_err();
+    assert!(matches!(error, raw::Error::Tls { .. }), "{error}");
+    // Refused after the handshake.
+    let stranger = connect(scene.trust()).await.unwrap();
+    let error = stranger.kv().range(get()).await.unwrap_err();
+    assert!(matches!(error, raw::Error::Tls { .. }), "{error}");
+    let error = connect(Tls::new().ca_file("/nonexistent/ca.pem")).await.unwrap_err();
+    assert!(matches!(error, raw::Error::Settings(_)), "{error}");
+    let error = raw::Client::by(scene.rig.by_address(&["https://a:1"])).await.unwrap_err();
+    assert!(matches!(error, raw::Error::InvalidEndpoint(_)), "{error}");
+}
+
 #[test]
 fn settings_that_cannot_be_used_are_refused_when_the_client_is_built() {
     let authority = Authority::new();
@@ -271,6 +297,15 @@ fn what_the_system_trusts_can_be_added() {
     if let Err(error) = Client::builder(["https://a:1"]).tls(tls).build() {
         assert!(error.to_string().contains("the system's certificates"), "{error}");
     }
+}
+
+#[cfg(feature = "tls-webpki-roots")]
+#[tokio::test(start_paused = true)]
+async fn whoever_trusts_public_authorities_trusts_no_other() {
+    let scene = Scene::new(None).await;
+    let error = scene.connect(Tls::new().webpki_roots()).await.unwrap_err();
+    assert!(error.to_string().contains("UnknownIssuer"), "{error}");
+    scene.connect(scene.trust().webpki_roots()).await.unwrap();
 }
 
 #[test]

@@ -1,10 +1,10 @@
-//! etcdctl, unchanged, over TLS with certificates for both sides.
+//! etcdctl, unchanged, and stentorctl over TLS with certificates for both sides.
 
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
-use stentor_interop::peers::{ETCDCTLS, SERVER, required};
+use stentor_interop::peers::{CTL, ETCDCTLS, SERVER, required};
 use stentor_interop::process::Server;
 
 use crate::tool::Tool;
@@ -59,7 +59,7 @@ fn certificates_of_both_sides() -> Result<()> {
     let file = |flag: &str, name: &str| format!("--{flag}={}", directory.join(name).display());
     let server_flags =
         [file("cert-file", "server.crt"), file("key-file", "server.key"), file("trusted-ca-file", "ours.crt")];
-    for variable in ETCDCTLS {
+    for variable in ETCDCTLS.into_iter().chain([CTL]) {
         let test = format!("certificates of both sides with {variable}");
         let (Some(server), Some(binary)) = (required(SERVER, &test), required(variable, &test)) else { continue };
         let [certificate, key, trusted] = &server_flags;
@@ -76,6 +76,30 @@ fn certificates_of_both_sides() -> Result<()> {
             let output = refused.run_with(&[&SOON[..], &["get", "a"]].concat(), "")?;
             ensure!(output.code != Some(0) && output.stdout.is_empty(), "{test}: {authority} {shown:?}: {output:?}");
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn whoever_skips_verification_is_served_and_others_are_told_why_not() -> Result<()> {
+    let test = "stentorctl with a server that nobody vouches for";
+    let (Some(server), Some(binary)) = (required(SERVER, test), required(CTL, test)) else { return Ok(()) };
+    let server = Server::start_https(&server, &["--auto-tls"])?;
+    let tool = |flags: &[&str]| {
+        let flags: Vec<_> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        Tool::new(&binary, &server.endpoint()).with_flags(&flags)
+    };
+    tool(&["--insecure-skip-tls-verify"]).prints(&["put", "a", "1"], "OK\n")?;
+    tool(&["--insecure-skip-tls-verify", "--insecure-transport=false"]).prints(&["get", "a"], "a\n1\n")?;
+    let folder = tempfile::tempdir()?;
+    Authority::new(folder.path(), "other")?;
+    for (flags, word) in [
+        (flags(folder.path(), "other", None), "invalid peer certificate"),
+        (flags(folder.path(), "absent", None), "absent.crt"),
+    ] {
+        let refused = Tool::new(&binary, &server.endpoint()).with_flags(&flags);
+        let output = refused.run_with(&[&SOON[..], &["get", "a"]].concat(), "")?;
+        ensure!(output.code != Some(0) && output.stderr.contains(word), "{word}: {output:?}");
     }
     Ok(())
 }
