@@ -3,13 +3,13 @@
 use std::io;
 use std::time::Duration;
 
+use stentor_checks::random::Random;
 use stentor_mvcc::engine::memory::{self, MemoryEngine};
 use stentor_mvcc::engine::{Batch, Durability, Engine as _};
 use turmoil::Sim;
 
 use crate::check::Excuses;
 use crate::member;
-use crate::random::Random;
 use crate::world::{Host, World};
 
 /// The two ends of a link, by their hosts' names.

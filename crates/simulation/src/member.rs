@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use stentor_checks::log::{Pair, Published};
+use stentor_checks::random::Random;
 use stentor_mvcc::engine::memory::MemoryEngine;
-use stentor_mvcc::{Commit, Observer, Options, Store};
+use stentor_mvcc::{Commit, Observer, Options, Record, Store};
 use stentor_server::cluster::{JoinError, Joined, join};
 use stentor_server::config::{self, Command, Config};
 use stentor_server::environment::{Environment, Workers};
@@ -19,9 +21,7 @@ use stentor_server::storage::{Disks, Storage};
 use tokio_util::sync::CancellationToken;
 use turmoil::net::{TcpListener, TcpStream};
 
-use crate::log::Published;
 use crate::place::Place;
-use crate::random::Random;
 use crate::world::{Life, Settings, World, now};
 
 const PORT: u16 = 2379;
@@ -239,7 +239,7 @@ impl Follower {
         state.log.compactions.extend(commit.compacted.map(stentor_client::Revision::get));
         let revision = commit.revision.get();
         let last = self.last.swap(revision, Ordering::Relaxed);
-        let changes = commit.records.iter().map(Published::read).collect::<Result<Vec<_>, _>>()?;
+        let changes = commit.records.iter().map(published).collect::<Result<Vec<_>, _>>()?;
         if let Some(first) = changes.first() {
             if first.revision != last + 1 {
                 return Err(format!("revision {} comes after {last}", first.revision));
@@ -255,6 +255,13 @@ impl Follower {
         }
         Ok(())
     }
+}
+
+fn published(record: &Record) -> Result<Published, String> {
+    let pair = record.pair().map_err(|error| error.to_string())?;
+    let key = String::from_utf8(pair.key.to_vec()).map_err(|error| error.to_string())?;
+    let after = (!record.is_delete()).then(|| Pair::from(&pair));
+    Ok(Published { revision: record.id.revision.get(), key, after })
 }
 
 impl Observer for Follower {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use stentor_checks::random::Random;
 use stentor_proto::etcdserverpb::cluster_client::ClusterClient;
 use stentor_proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use stentor_proto::etcdserverpb::{
@@ -12,7 +13,6 @@ use tonic::Status;
 
 use crate::calls::{Calls, answer};
 use crate::member;
-use crate::random::Random;
 use crate::world::{Life, World, now};
 
 /// The host's name of the operator.

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use stentor_checks::history::{Answer, Ask};
 use stentor_client::{Counter, ErrorKind, Metrics};
 
-use crate::history::{Answer, Ask};
 use crate::watcher::{End, Item, Record};
 
 macro_rules! reached {

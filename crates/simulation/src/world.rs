@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use stentor_checks::history::History;
+use stentor_checks::log::{Log, Published};
+use stentor_checks::random::Random;
 use stentor_server::metrics::Metrics;
 use stentor_server::node::Node;
 use stentor_server::storage::Disks;
 
-use crate::history::History;
-use crate::log::{Log, Published};
 use crate::member;
-use crate::random::Random;
 use crate::reached::{Counted, Reached};
 use crate::watcher::Record;
 
