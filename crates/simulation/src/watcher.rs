@@ -279,6 +279,7 @@ fn keep(world: &World, number: usize, at: usize, item: WatchItem) {
     let item = match item {
         WatchItem::Events(batch) => {
             world.tell(at, format_args!("takes {} events up to {}", batch.events().len(), batch.revision()));
+            world.lock().history.tell(batch.revision().get());
             Item::Events(taken(&batch))
         }
         WatchItem::Progress(revision) => {
