@@ -38,7 +38,7 @@ pub async fn perform(mut kv: KvClient<Channel>, ask: &Ask) -> Result<(i64, Answe
         }
         Ask::Txn { key, unless_changed_after, writes } => {
             let response = kv.txn(txn(key, unless_changed_after, writes)).await?.into_inner();
-            (response.header.clone(), outcome(response)?)
+            (response.header, outcome(response)?)
         }
         Ask::Revoke(_) => return Err(Status::internal("that is no call of KV")),
     };
