@@ -7,10 +7,10 @@ use anyhow::Result;
 
 use crate::{interop, machine};
 
-/// Run a cluster of three under load, kill, pause and cut off its members, and look for everything it acknowledged.
+/// Run a cluster of three under load, let its members, links and disks fail, and check all that it told.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// How long faults go on, up to an hour
+    /// How long faults go on, up to an hour; longer if one of them has not happened yet
     #[arg(long, default_value_t = 3)]
     minutes: u64,
     /// Seed of the load and of the faults

@@ -92,6 +92,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer { package: "stentor-server", default_features: false, never: &["librocksdb-sys", "aws-lc-sys"] },
     Layer { package: "stentor-client", default_features: true, never: STORE },
+    Layer { package: "stentor-checks", default_features: true, never: STORE },
     Layer { package: "stentor-simulation", default_features: true, never: &["librocksdb-sys"] },
     Layer { package: "stentor-cli", default_features: true, never: STORE },
     Layer { package: "stentor-bench", default_features: true, never: STORE },

@@ -11,6 +11,7 @@
 //! | `STENTOR_SCHEDULES` | orders of threads that each test of interleavings tries |
 //! | `STENTOR_CLUSTER_SEEDS` | simulated clusters of replicas, message by message |
 //! | `STENTOR_SIMULATED_RUNS` | runs in a simulated network, from seed `STENTOR_SEED` on |
+//! | `STENTOR_CHAOS_MINUTES` | how long the processes of a cluster fail one after the other; none with 0 |
 //! | `STENTOR_FUZZ_CASES` | random inputs for each fuzz target |
 //! | `STENTOR_SEED` | where randomness starts; unset, each test has its own fixed seed |
 //! | `STENTOR_TEST_CHECK_PERF` | run what takes minutes and tells little (`--full` alone) |
@@ -56,9 +57,13 @@ struct Counts {
     schedules: u32,
     cluster_seeds: u32,
     simulated_runs: u32,
+    chaos_minutes: u32,
 }
 
 const SIMULATED_RUNS: &str = "STENTOR_SIMULATED_RUNS";
+const CHAOS_MINUTES: &str = "STENTOR_CHAOS_MINUTES";
+/// Where chaos starts, unless `STENTOR_SEED` says otherwise.
+const CHAOS_SEED: &str = "1";
 
 const QUICK: Counts = Counts {
     cases: 1_000,
@@ -69,6 +74,7 @@ const QUICK: Counts = Counts {
     schedules: 1_000,
     cluster_seeds: 100,
     simulated_runs: 40,
+    chaos_minutes: 0,
 };
 const CI: Counts = Counts {
     cases: 20_000,
@@ -78,7 +84,8 @@ const CI: Counts = Counts {
     fuzz_cases: 20_000,
     schedules: 20_000,
     cluster_seeds: 500,
-    simulated_runs: 300,
+    simulated_runs: 500,
+    chaos_minutes: 3,
 };
 const FULL: Counts = Counts {
     cases: 200_000,
@@ -89,10 +96,11 @@ const FULL: Counts = Counts {
     schedules: 1_000_000,
     cluster_seeds: 50_000,
     simulated_runs: 10_000,
+    chaos_minutes: 60,
 };
 
 impl Counts {
-    fn variables(&self) -> [(&'static str, u32); 8] {
+    fn variables(&self) -> [(&'static str, u32); 9] {
         [
             ("STENTOR_CASES", self.cases),
             ("STENTOR_ROCKSDB_CASES", self.rocksdb_cases),
@@ -102,6 +110,7 @@ impl Counts {
             ("STENTOR_SCHEDULES", self.schedules),
             ("STENTOR_CLUSTER_SEEDS", self.cluster_seeds),
             (SIMULATED_RUNS, self.simulated_runs),
+            (CHAOS_MINUTES, self.chaos_minutes),
         ]
     }
 }
@@ -136,9 +145,25 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let from = environment.get("STENTOR_SEED").map_or(Ok(0), |n| n.parse())?;
         let mut simulation = Command::new(programs.get("stentor-simulation").context("no simulation was built")?);
         steps.try_tests("simulation", simulation.args(simulate::seeds_from(runs, from)), None)?;
+        if let Some(mut chaos) = chaos(&programs, &environment)? {
+            steps.try_tests("chaos", &mut chaos, None)?;
+        }
     }
     steps.try_tests("tests of xtask", cargo::cargo().args(["test", "--locked", "--package=xtask"]), filter)?;
     steps.finish(&found.missing())
+}
+
+/// A cluster of processes that fail one after the other, if it is to be run.
+fn chaos(programs: &BTreeMap<String, PathBuf>, environment: &BTreeMap<String, String>) -> Result<Option<Command>> {
+    let minutes = environment.get(CHAOS_MINUTES).map_or("0", String::as_str);
+    if minutes == "0" {
+        return Ok(None);
+    }
+    let program = |name: &str| programs.get(name).with_context(|| format!("no program {name} was built"));
+    let seed = environment.get("STENTOR_SEED").map_or(CHAOS_SEED, String::as_str);
+    let mut command = Command::new(program("stentor-interop")?);
+    command.arg("chaos").arg("--server").arg(program("stentor")?).args(["--minutes", minutes, "--seed", seed]);
+    Ok(Some(command))
 }
 
 /// All packages but this one, which is built already, in another profile.

@@ -1,13 +1,14 @@
 //! Runs the differential test or the crash test any number of times. `cargo xtask interop` and
 //! `cargo xtask crash` find the binaries and call it.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
 use stentor_interop::differential::{Coverage, ENOUGH, Options, document, run};
-use stentor_interop::{chaos, crash, failpoints};
+use stentor_interop::{chaos, crash, failpoints, launch};
 
 #[derive(Parser)]
 struct Cli {
@@ -27,6 +28,9 @@ enum Command {
     Failpoints(Failpoints),
     /// Print the made part of docs/differences.md
     Document,
+    /// Become a program that ends with whoever has started it
+    #[command(hide = true)]
+    Launch(Launch),
 }
 
 #[derive(clap::Args)]
@@ -78,6 +82,9 @@ struct Chaos {
     /// Seed of the load and of the faults
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Disks can be mounted that nobody else sees
+    #[arg(long, hide = true)]
+    own_mounts: bool,
 }
 
 #[derive(clap::Args)]
@@ -90,32 +97,60 @@ struct Failpoints {
     seed: u64,
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+#[derive(clap::Args)]
+struct Launch {
+    /// The process that starts this
+    #[arg(long)]
+    parent: u32,
+    /// The program and its arguments
+    #[arg(required = true, last = true)]
+    program: Vec<OsString>,
+}
+
+fn main() -> ExitCode {
+    match begin(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("Error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Servers end with the thread that starts them, so there is but one.
+fn begin(command: Command) -> Result<()> {
+    if matches!(&command, Command::Chaos(args) if !args.own_mounts) {
+        let again = std::env::args_os().skip(1).chain(["--own-mounts".into()]);
+        chaos::become_mounter(again)?;
+    }
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(run_command(command))
+}
+
+async fn run_command(command: Command) -> Result<()> {
+    match command {
         Command::Differential(args) => differential(args).await,
         Command::Crash(args) => {
             let options = crash::Options { server: args.server, rounds: args.rounds, seed: args.seed };
             crash::run(&options).await.map(|report| print!("{report}"))
         }
         Command::Chaos(args) => {
-            let options = chaos::Options { server: args.server, minutes: args.minutes, seed: args.seed };
+            let options = chaos::Options {
+                server: args.server,
+                minutes: args.minutes,
+                seed: args.seed,
+                launcher: std::env::current_exe()?,
+                own_mounts: args.own_mounts,
+            };
             chaos::run(&options).await.map(|report| print!("{report}"))
         }
         Command::Failpoints(args) => {
             let options = failpoints::Options { server: args.server, seed: args.seed };
             failpoints::run(&options).await.map(|report| print!("{report}"))
         }
+        Command::Launch(args) => launch::launch(args.parent, &args.program),
         Command::Document => {
             print!("{}", document());
             Ok(())
-        }
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("Error: {error:#}");
-            ExitCode::FAILURE
         }
     }
 }

@@ -28,19 +28,82 @@ pub enum Mode {
 
 /// A proxy on a port of 127.0.0.1. Its connections end with it.
 pub struct Proxy {
+    gate: Gate,
+    link: Arc<Link>,
+}
+
+/// A port of 127.0.0.1 whose connections belong to different links. They end with it.
+pub struct Gate {
     address: SocketAddr,
-    shared: Arc<Shared>,
     accepting: JoinHandle<()>,
 }
 
-struct Shared {
-    target: SocketAddr,
+/// What becomes of the connections of one link.
+pub struct Link {
     mode: watch::Sender<Mode>,
     /// Counts the cuts.
     cuts: watch::Sender<u64>,
     /// Bytes towards the client after which its connection is cut; `u64::MAX` for none.
     budget: AtomicU64,
     open: AtomicUsize,
+    disturbed: AtomicU64,
+}
+
+impl Default for Link {
+    fn default() -> Link {
+        Link {
+            mode: watch::Sender::new(Mode::Open),
+            cuts: watch::Sender::new(0),
+            budget: AtomicU64::new(u64::MAX),
+            open: AtomicUsize::new(0),
+            disturbed: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Link {
+    /// From now on, for connections that are open too.
+    pub fn set(&self, mode: Mode) {
+        self.mode.send_replace(mode);
+    }
+
+    /// How often something could not pass as it came: a connection, or a piece of what is sent.
+    pub fn disturbed(&self) -> u64 {
+        self.disturbed.load(Ordering::Relaxed)
+    }
+
+    fn disturb(&self) {
+        self.disturbed.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Gate {
+    /// Listens for connections to `endpoint`, as [`Server::endpoint`](crate::process::Server::endpoint) gives it;
+    /// `link` says to which link the connection from an address belongs, if to any: else it is reset.
+    ///
+    /// # Errors
+    /// When the endpoint can't be read or no port is free.
+    pub async fn start(
+        endpoint: &str,
+        link: impl Fn(SocketAddr) -> Option<Arc<Link>> + Send + 'static,
+    ) -> Result<Gate> {
+        let target = endpoint.trim_start_matches("http://").parse().context("not an address of this machine")?;
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("cannot listen")?;
+        let address = listener.local_addr()?;
+        Ok(Gate { address, accepting: tokio::spawn(accept(listener, target, link)) })
+    }
+
+    /// Where clients reach it: `http://127.0.0.1:PORT`.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        // The connections are this task's.
+        self.accepting.abort();
+    }
 }
 
 impl Proxy {
@@ -49,68 +112,61 @@ impl Proxy {
     /// # Errors
     /// When the endpoint can't be read or no port is free.
     pub async fn start(endpoint: &str) -> Result<Proxy> {
-        let target = endpoint.trim_start_matches("http://").parse().context("not an address of this machine")?;
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("cannot listen")?;
-        let address = listener.local_addr()?;
-        let shared = Arc::new(Shared {
-            target,
-            mode: watch::Sender::new(Mode::Open),
-            cuts: watch::Sender::new(0),
-            budget: AtomicU64::new(u64::MAX),
-            open: AtomicUsize::new(0),
-        });
-        let accepting = tokio::spawn(accept(listener, shared.clone()));
-        Ok(Proxy { address, shared, accepting })
+        let link = Arc::new(Link::default());
+        let gate = Gate::start(endpoint, {
+            let link = link.clone();
+            move |_| Some(link.clone())
+        })
+        .await?;
+        Ok(Proxy { gate, link })
     }
 
     /// Where clients reach it: `http://127.0.0.1:PORT`.
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        self.gate.endpoint()
     }
 
     /// From now on, for connections that are open too.
     pub fn set(&self, mode: Mode) {
-        self.shared.mode.send_replace(mode);
+        self.link.set(mode);
     }
 
     /// Resets every open connection.
     pub fn cut(&self) {
-        self.shared.cuts.send_modify(|cuts| *cuts += 1);
+        self.link.cuts.send_modify(|cuts| *cuts += 1);
     }
 
     /// Resets the connection that is the one to receive the last of so many more bytes from the server.
     pub fn cut_after(&self, bytes: u64) {
-        self.shared.budget.store(bytes, Ordering::Relaxed);
+        self.link.budget.store(bytes, Ordering::Relaxed);
     }
 
     /// Whether such a cut is yet to come.
     pub fn will_cut(&self) -> bool {
-        self.shared.budget.load(Ordering::Relaxed) != u64::MAX
+        self.link.budget.load(Ordering::Relaxed) != u64::MAX
     }
 
     /// How many connections are open.
     pub fn connections(&self) -> usize {
-        self.shared.open.load(Ordering::Relaxed)
+        self.link.open.load(Ordering::Relaxed)
     }
 }
 
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        // The connections are this task's.
-        self.accepting.abort();
-    }
-}
-
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+async fn accept(listener: TcpListener, target: SocketAddr, link: impl Fn(SocketAddr) -> Option<Arc<Link>>) {
     let mut connections = JoinSet::new();
     loop {
-        let Ok((client, _)) = listener.accept().await else { continue };
+        let Ok((client, address)) = listener.accept().await else { continue };
         while connections.try_join_next().is_some() {}
-        if *shared.mode.borrow() == Mode::Refusing {
+        let Some(link) = link(address) else {
+            reset(&client);
+            continue;
+        };
+        if *link.mode.borrow() == Mode::Refusing {
+            link.disturb();
             reset(&client);
             continue;
         }
-        connections.spawn(serve(client, shared.clone()));
+        connections.spawn(serve(client, target, link));
     }
 }
 
@@ -121,36 +177,40 @@ fn reset(stream: &TcpStream) {
     let _ = stream.set_linger(Some(Duration::ZERO));
 }
 
-async fn serve(client: TcpStream, shared: Arc<Shared>) {
-    let Ok(server) = TcpStream::connect(shared.target).await else { return reset(&client) };
+async fn serve(client: TcpStream, target: SocketAddr, link: Arc<Link>) {
+    let Ok(server) = TcpStream::connect(target).await else { return reset(&client) };
     for stream in [&client, &server] {
         reset(stream);
         let _ = stream.set_nodelay(true);
     }
-    shared.open.fetch_add(1, Ordering::Relaxed);
-    let mut cuts = shared.cuts.subscribe();
-    let mut modes = shared.mode.subscribe();
+    link.open.fetch_add(1, Ordering::Relaxed);
+    let mut cuts = link.cuts.subscribe();
+    let mut modes = link.mode.subscribe();
     let refused = async {
-        // The sender lives in `shared`.
+        // The sender lives in `link`.
         let _ = modes.wait_for(|mode| *mode == Mode::Refusing).await;
+        link.disturb();
     };
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     tokio::select! {
         _ = cuts.changed() => {}
         () = refused => {}
-        () = pass(from_client, to_server, &shared, false) => {}
-        () = pass(from_server, to_client, &shared, true) => {}
+        () = pass(from_client, to_server, &link, false) => {}
+        () = pass(from_server, to_client, &link, true) => {}
     }
-    shared.open.fetch_sub(1, Ordering::Relaxed);
+    link.open.fetch_sub(1, Ordering::Relaxed);
 }
 
 /// Hands one direction on until it ends.
-async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Shared, to_client: bool) {
-    let mut modes = shared.mode.subscribe();
+async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, link: &Link, to_client: bool) {
+    let mut modes = link.mode.subscribe();
     let mut bytes = vec![0; 16 << 10];
     loop {
         let Ok(count @ 1..) = from.read(&mut bytes).await else { return };
+        if *modes.borrow() != Mode::Open {
+            link.disturb();
+        }
         let mode = match modes.wait_for(|mode| *mode != Mode::Held).await {
             Ok(mode) => *mode,
             Err(_) => return,
@@ -159,7 +219,7 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Shared, 
             tokio::time::sleep(delay).await;
         }
         let mut piece = bytes.get(..count).unwrap_or_default();
-        let last = to_client && take(&shared.budget, &mut piece);
+        let last = to_client && take(&link.budget, &mut piece);
         if to.write_all(piece).await.is_err() || last {
             return;
         }

@@ -53,8 +53,13 @@ impl Calls {
 /// # Errors
 /// The call's, and too long a silence.
 pub(crate) async fn answer<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Status> {
-    match timeout(PATIENCE, call).await {
-        Ok(answer) => answer.map(Response::into_inner),
-        Err(_) => Err(Status::deadline_exceeded("no answer")),
-    }
+    in_time(call).await.map(Response::into_inner)
+}
+
+/// Waits for what comes of a call.
+///
+/// # Errors
+/// The call's, and too long a silence.
+pub(crate) async fn in_time<T>(call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    timeout(PATIENCE, call).await.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer")))
 }

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use stentor_checks::log::Log;
+use stentor_checks::watch::Follower;
 use stentor_client::ErrorKind;
 
-use crate::log::{Change, Log};
-use crate::watcher::{End, Item, Record, Start, differs};
+use crate::watcher::{End, Item, Record, Start};
 
 /// What a run did beside the log, as far as it excuses an end.
 #[derive(Debug, Default)]
@@ -43,26 +44,16 @@ pub(crate) fn check(record: &Record, log: &Log, excuses: &Excuses) -> Result<(),
         (Start::From(revision), _) => revision,
         (Start::After(revision), _) => revision + 1,
     };
-    let mut due = expected(record, log, start).peekable();
+    let selection = &record.ask.selection;
+    let mut follower = Follower::new(selection.due(log, start), selection.prev_kv);
     for item in &record.items {
         match item {
-            Item::Events(batch) => {
-                for event in &batch.events {
-                    let Some(change) = due.next() else { return Err(format!("an event too many: {event:?}")) };
-                    if let Some(what) = differs(event, change, record.ask.prev_kv) {
-                        return Err(format!("{what}: {event:.300?} instead of {}", describe(change)));
-                    }
-                }
-                if batch.events.is_empty() {
-                    return Err("an empty batch".to_owned());
-                }
-                none_up_to(due.peek().copied(), batch.revision, "a batch")?;
-            }
-            Item::Progress(revision) => none_up_to(due.peek().copied(), *revision, "a note")?,
+            Item::Events(batch) => follower.take(batch)?,
+            Item::Progress(revision) => follower.promised(*revision, "a note")?,
             Item::HalfOpen | Item::ResumedBehind => {}
         }
     }
-    none_up_to(due.peek().copied(), record.position.unwrap_or_default(), "the position")?;
+    follower.promised(record.position.unwrap_or_default(), "the position")?;
     check_end(record, log, excuses, Some(start))
 }
 
@@ -73,20 +64,7 @@ pub(crate) fn events_due(record: &Record, log: &Log) -> Option<usize> {
         (Start::From(revision), _) => revision,
         (Start::After(revision), _) => revision + 1,
     };
-    Some(expected(record, log, start).count())
-}
-
-fn expected<'a>(record: &'a Record, log: &'a Log, start: i64) -> impl Iterator<Item = &'a Change> {
-    log.changes.iter().filter(move |change| change.revision >= start && record.ask.wants(change))
-}
-
-fn none_up_to(next: Option<&Change>, revision: i64, who: &str) -> Result<(), String> {
-    match next {
-        Some(change) if change.revision <= revision => {
-            Err(format!("{who} says {revision}, and {} has not come", describe(change)))
-        }
-        _ => Ok(()),
-    }
+    Some(record.ask.selection.due(log, start).count())
 }
 
 fn check_end(record: &Record, log: &Log, excuses: &Excuses, start: Option<i64>) -> Result<(), String> {
@@ -111,11 +89,6 @@ fn check_end(record: &Record, log: &Log, excuses: &Excuses, start: Option<i64>) 
         _ => false,
     };
     if right { Ok(()) } else { Err(format!("ended wrongly at position {:?}: {kind:?}, {text}", record.position)) }
-}
-
-fn describe(change: &Change) -> String {
-    let what = if change.after.is_some() { "put" } else { "delete" };
-    format!("{what} {} at {}", change.key, change.revision)
 }
 
 #[cfg(test)]

@@ -3,13 +3,13 @@
 use std::io;
 use std::time::Duration;
 
+use stentor_checks::random::Random;
 use stentor_mvcc::engine::memory::{self, MemoryEngine};
 use stentor_mvcc::engine::{Batch, Durability, Engine as _};
 use turmoil::Sim;
 
 use crate::check::Excuses;
 use crate::member;
-use crate::random::Random;
 use crate::world::{Host, World};
 
 /// The two ends of a link, by their hosts' names.
@@ -34,6 +34,8 @@ enum Fault {
     Kill(usize),
     /// All of them.
     KillAll,
+    /// The member is told to end, and does so in order.
+    End(usize),
     /// The disk of the member's log fails, from its next write or sync on.
     BadLog(usize),
     /// That of its store.
@@ -84,7 +86,7 @@ impl Faults {
             return;
         }
         self.next_at = now + self.random.millis(200, 1_500) * self.calm as u32;
-        let (fault, time) = self.draw();
+        let (fault, time) = self.draw(world);
         {
             let mut state = world.lock();
             state.note(now, format_args!("fault: {fault:?} for {} ms", time.as_millis()));
@@ -93,6 +95,7 @@ impl Faults {
                 Fault::Hold(_) => &mut state.reached.holds,
                 Fault::Loss(_) => &mut state.reached.losses,
                 Fault::Kill(_) | Fault::KillAll => &mut state.reached.kills,
+                Fault::End(_) => &mut state.reached.ends,
                 Fault::BadLog(_) | Fault::BadStore(_) => &mut state.reached.disk_failures,
                 Fault::Slow(..) => &mut state.reached.slow_links,
                 Fault::Split(_) => &mut state.reached.splits,
@@ -149,9 +152,22 @@ impl Faults {
         self.random.below(self.members as u64) as usize
     }
 
-    fn draw(&mut self) -> (Fault, Duration) {
+    /// The leader, mostly: what it does at its end is worth more.
+    fn leader_or(&mut self, world: &World, other: usize) -> usize {
+        let state = world.lock();
+        let leads =
+            |host: &Host| host.node.upgrade().is_some_and(|node| node.leader() == Some(node.identity().member_id));
+        let leader = state.hosts.iter().position(leads);
+        if self.random.one_in(4) { other } else { leader.unwrap_or(other) }
+    }
+
+    fn draw(&mut self, world: &World) -> (Fault, Duration) {
         let (link, member) = (self.link(), self.member());
-        let (kind, random) = (self.random.below(22), &mut self.random);
+        let kind = self.random.below(24);
+        if kind >= 22 {
+            return (Fault::End(self.leader_or(world, member)), self.random.millis(500, 4_000));
+        }
+        let random = &mut self.random;
         match kind {
             0..=1 => (Fault::Partition(link), random.millis(50, 8_000)),
             2 => (Fault::Deaf(link), random.millis(50, 20_000)),
@@ -190,6 +206,7 @@ impl Faults {
             Fault::Loss((a, b)) => sim.set_link_fail_rate(a, b, LOSS),
             Fault::Slow((a, b), most) => sim.set_link_max_message_latency(a, b, most),
             Fault::Kill(m) => kill(sim, world, m),
+            Fault::End(m) => on_host(world, m, |host| host.end.notify_one()),
             Fault::KillAll => (0..self.members).for_each(|m| kill(sim, world, m)),
             Fault::BadLog(m) => on_host(world, m, |host| {
                 host.is_bad = true;
@@ -215,6 +232,10 @@ impl Faults {
             Fault::Hold((a, b)) => sim.release(a, b),
             Fault::Loss(link) | Fault::Slow(link, _) => mend_link(sim, &link),
             Fault::Kill(m) => start(sim, m),
+            Fault::End(m) => {
+                kill(sim, world, m);
+                start(sim, m);
+            }
             Fault::KillAll => (0..self.members).for_each(|m| start(sim, m)),
             // It goes on only from a new start.
             Fault::BadLog(m) | Fault::BadStore(m) => {

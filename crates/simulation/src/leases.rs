@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use futures::stream;
+use stentor_checks::history::{Answer, Ask, LeaseLife};
+use stentor_checks::perform::perform;
+use stentor_checks::random::Random;
+use stentor_checks::workload::LEASED;
 use stentor_proto::etcdserverpb::kv_client::KvClient;
 use stentor_proto::etcdserverpb::lease_client::LeaseClient;
 use stentor_proto::etcdserverpb::{LeaseGrantRequest, LeaseKeepAliveRequest, LeaseRevokeRequest};
 use tonic::Status;
 use tonic::transport::Channel;
 
-use crate::calls::{Calls, answer};
-use crate::history::{Answer, Ask, LeaseLife};
-use crate::programs::perform;
-use crate::random::Random;
-use crate::workload::LEASED;
+use crate::calls::{Calls, answer, in_time};
 use crate::world::{World, now};
 
 /// Runs one program, with one lease after another, until the run closes.
@@ -70,7 +70,7 @@ async fn attach(world: &World, name: &str, kv: KvClient<Channel>, lease: i64, ra
         let ask = Ask::Put { key, value, lease };
         (state.history.ask(format!("{name} attaches"), ask.clone()), ask)
     };
-    if let Ok((revision, done)) = perform(kv, &ask).await {
+    if let Ok((revision, done)) = in_time(perform(kv, &ask)).await {
         world.lock().history.answer(at, revision, done);
     }
 }

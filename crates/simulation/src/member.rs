@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use stentor_checks::log::{Pair, Published};
+use stentor_checks::random::Random;
 use stentor_mvcc::engine::memory::MemoryEngine;
-use stentor_mvcc::{Commit, Observer, Options, Store};
+use stentor_mvcc::{Commit, Observer, Options, Record, Store};
 use stentor_server::cluster::{JoinError, Joined, join};
 use stentor_server::config::{self, Command, Config};
 use stentor_server::environment::{Environment, Workers};
@@ -16,16 +18,20 @@ use stentor_server::metrics::Metrics;
 use stentor_server::net::{Listener, Server};
 use stentor_server::peers::{Dialer, PeerIo, Target};
 use stentor_server::storage::{Disks, Storage};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use turmoil::net::{TcpListener, TcpStream};
 
-use crate::log::Published;
 use crate::place::Place;
-use crate::random::Random;
 use crate::world::{Life, Settings, World, now};
 
 const PORT: u16 = 2379;
-const PEER_PORT: u16 = 2380;
+/// Members listen on both, and are told to be found at one of them or at both.
+const PEER_PORTS: [u16; 2] = [2380, 2381];
+
+/// As the process has them.
+const HAND_OVER_TIME: Duration = Duration::from_millis(500);
+const STOP_TIME: Duration = Duration::from_millis(800);
 
 /// Between two tries to join.
 const RETRY: Duration = Duration::from_millis(300);
@@ -40,14 +46,20 @@ pub(crate) fn endpoint(member: usize) -> String {
     format!("{}:{PORT}", name(member))
 }
 
-/// Where other members find it.
+/// Where other members find it at first.
 pub(crate) fn peer_url(member: usize) -> String {
-    format!("http://{}:{PEER_PORT}", name(member))
+    let [first, _] = peer_urls(member);
+    first
 }
 
-/// How `--initial-cluster` names a member.
-pub(crate) fn in_cluster(member: usize) -> String {
-    format!("{}={}", name(member), peer_url(member))
+/// Where it listens for other members.
+pub(crate) fn peer_urls(member: usize) -> [String; 2] {
+    PEER_PORTS.map(|port| format!("http://{}:{port}", name(member)))
+}
+
+/// How `--initial-cluster` names a member that is found at these URLs.
+pub(crate) fn in_cluster(member: usize, urls: &[String]) -> String {
+    urls.iter().map(|url| format!("{}={url}", name(member))).collect::<Vec<_>>().join(",")
 }
 
 /// Runs what is to be run on a host, from what its disks hold, until it is killed.
@@ -73,7 +85,10 @@ async fn live(world: &World, number: usize, mut random: Random) -> turmoil::Resu
     let environment = environment(random.next());
     // Connections wait from the start on, as they do at a real one.
     let clients = Network(TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)).await?);
-    let peers = Network(TcpListener::bind((Ipv4Addr::UNSPECIFIED, PEER_PORT)).await?);
+    let mut peers = Vec::new();
+    for port in PEER_PORTS {
+        peers.push(Network(TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?));
+    }
     let joined = if life != Life::Initial && !holds_data(&disks)? {
         let Some(joined) = joined(world, number, &config, &environment).await? else { return Ok(()) };
         Some(joined)
@@ -100,15 +115,16 @@ async fn live(world: &World, number: usize, mut random: Random) -> turmoil::Resu
     world.note(format_args!("m{number} starts at {applied:?}"));
     let follower = Arc::new(Follower { world: world.clone(), number, last: AtomicI64::default() });
     follower.last.store(member.node.store.observe(&follower).revision().get(), Ordering::Relaxed);
+    let end = Arc::new(Notify::new());
     {
         let mut state = world.lock();
         state.count_comparisons(number, Some(metrics.clone()));
         if let Some(host) = state.hosts.get_mut(number) {
-            host.node = Arc::downgrade(&member.node);
+            (host.node, host.end) = (Arc::downgrade(&member.node), end.clone());
         }
     }
     let peer_server = Server::new(&of_peers(&config), metrics.clone(), stop.clone());
-    peer_server.serve(peers, member.peer_app());
+    peers.into_iter().for_each(|listener| peer_server.serve(listener, member.peer_app()));
     let server = Server::new(&config, metrics, stop.clone());
     let serving = async {
         member.node.has_leader().await;
@@ -116,26 +132,42 @@ async fn live(world: &World, number: usize, mut random: Random) -> turmoil::Resu
         member.set_serving(true).await;
         std::future::pending::<()>().await;
     };
-    tokio::select! {
-        () = serving => {}
-        () = write_back(&disks, random) => {}
-        () = member.node.removed() => {}
+    let is_removed = tokio::select! {
+        () = serving => false,
+        () = write_back(&disks, random) => false,
+        () = member.node.removed() => true,
+        () = end.notified() => false,
+    };
+    if is_removed {
+        world.note(format_args!("m{number} was removed"));
+    } else {
+        hand_over(world, number, &member).await;
     }
-    world.note(format_args!("m{number} was removed"));
+    member.set_serving(false).await;
     stop.cancel();
-    server.shutdown(RETRY).await;
-    peer_server.shutdown(RETRY).await;
+    server.shutdown(STOP_TIME).await;
+    peer_server.shutdown(STOP_TIME).await;
     member.ended().await;
-    {
-        let mut state = world.lock();
-        state.reached.removed_members += 1;
-        if let Some(host) = state.hosts.get_mut(number) {
-            host.life = Life::Empty;
-            host.node = Weak::new();
-            host.disks = Disks::new();
+    let mut state = world.lock();
+    state.reached.removed_members += u64::from(is_removed);
+    if let Some(host) = state.hosts.get_mut(number) {
+        host.node = Weak::new();
+        if is_removed {
+            (host.life, host.disks) = (Life::Empty, Disks::new());
         }
     }
     Ok(())
+}
+
+/// What a member does first when it is told to end.
+async fn hand_over(world: &World, number: usize, member: &Member) {
+    let node = &member.node;
+    let leads = || node.leader() == Some(node.identity().member_id);
+    let led = leads();
+    node.hand_over(HAND_OVER_TIME).await;
+    let mut state = world.lock();
+    state.reached.hand_overs += u64::from(led && !leads());
+    state.note(now(), format_args!("m{number} ends in order, having led: {led}"));
 }
 
 /// What is not synced reaches the disk at any time.
@@ -174,14 +206,19 @@ async fn joined(
 fn config(number: usize, life: &Life, settings: Settings) -> Result<Config, String> {
     let (cluster, state) = match life {
         Life::Joins(cluster) => (cluster.clone(), "existing"),
-        _ => ((0..settings.members).map(in_cluster).collect::<Vec<_>>().join(","), "new"),
+        _ => {
+            let initial = (0..settings.members).map(|member| in_cluster(member, &[peer_url(member)]));
+            (initial.collect::<Vec<_>>().join(","), "new")
+        }
     };
+    let own = format!("{}=", name(number));
+    let own: Vec<_> = cluster.split(',').filter_map(|entry| entry.strip_prefix(&own)).collect();
     let mut flags = vec![
         format!("--name={}", name(number)),
         format!("--initial-cluster={cluster}"),
         format!("--initial-cluster-state={state}"),
         format!("--initial-cluster-token=t{}", settings.token),
-        format!("--initial-advertise-peer-urls={}", peer_url(number)),
+        format!("--initial-advertise-peer-urls={}", own.join(",")),
         format!("--listen-client-urls=http://0.0.0.0:{PORT}"),
         format!("--advertise-client-urls=http://{}", endpoint(number)),
         format!("--snapshot-count={}", settings.snapshot_count),
@@ -239,7 +276,7 @@ impl Follower {
         state.log.compactions.extend(commit.compacted.map(stentor_client::Revision::get));
         let revision = commit.revision.get();
         let last = self.last.swap(revision, Ordering::Relaxed);
-        let changes = commit.records.iter().map(Published::read).collect::<Result<Vec<_>, _>>()?;
+        let changes = commit.records.iter().map(published).collect::<Result<Vec<_>, _>>()?;
         if let Some(first) = changes.first() {
             if first.revision != last + 1 {
                 return Err(format!("revision {} comes after {last}", first.revision));
@@ -255,6 +292,13 @@ impl Follower {
         }
         Ok(())
     }
+}
+
+fn published(record: &Record) -> Result<Published, String> {
+    let pair = record.pair().map_err(|error| error.to_string())?;
+    let key = String::from_utf8(pair.key.to_vec()).map_err(|error| error.to_string())?;
+    let after = (!record.is_delete()).then(|| Pair::from(&pair));
+    Ok(Published { revision: record.id.revision.get(), key, after })
 }
 
 impl Observer for Follower {

@@ -1,18 +1,19 @@
-//! The operator: adds and removes members, makes voters of learners, and moves the office of the leader.
+//! The operator: adds, removes and moves members, makes voters of learners, moves the office of the leader, and
+//! compares what members have.
 
 use std::collections::BTreeMap;
 
+use stentor_checks::random::Random;
 use stentor_proto::etcdserverpb::cluster_client::ClusterClient;
 use stentor_proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use stentor_proto::etcdserverpb::{
-    Member, MemberAddRequest, MemberListRequest, MemberPromoteRequest, MemberRemoveRequest, MoveLeaderRequest,
-    StatusRequest,
+    HashKvRequest, Member, MemberAddRequest, MemberListRequest, MemberPromoteRequest, MemberRemoveRequest,
+    MemberUpdateRequest, MoveLeaderRequest, StatusRequest,
 };
 use tonic::Status;
 
 use crate::calls::{Calls, answer};
 use crate::member;
-use crate::random::Random;
 use crate::world::{Life, World, now};
 
 /// The host's name of the operator.
@@ -40,10 +41,16 @@ async fn step(world: &World, calls: &Calls, changes: bool, closing: bool, random
         return Ok(());
     }
     if random.one_in(3) {
+        return compare_hashes(world, calls, random).await;
+    }
+    if random.one_in(3) {
         return move_leader(world, calls, &members, random).await;
     }
     if !changes {
         return Ok(());
+    }
+    if random.one_in(5) {
+        return move_member(world, calls, &members, random).await;
     }
     let mut client = ClusterClient::new(calls.to(some_host(world, random))?);
     let voters: Vec<_> = members.values().filter(|member| !member.is_learner).collect();
@@ -81,8 +88,9 @@ async fn step(world: &World, calls: &Calls, changes: bool, closing: bool, random
 async fn members(world: &World, calls: &Calls, random: &mut Random) -> Result<BTreeMap<usize, Member>, Status> {
     let channel = calls.to(some_host(world, random))?;
     let list = answer(ClusterClient::new(channel).member_list(MemberListRequest { linearizable: true })).await?;
-    let host =
-        |member: &Member| (0..calls.members()).find(|number| member.peer_ur_ls.contains(&member::peer_url(*number)));
+    let is_at =
+        |member: &Member, number: usize| member::peer_urls(number).iter().any(|url| member.peer_ur_ls.contains(url));
+    let host = |member: &Member| (0..calls.members()).find(|number| is_at(member, *number));
     Ok(list.members.into_iter().filter_map(|member| Some((host(&member)?, member))).collect())
 }
 
@@ -97,7 +105,8 @@ fn is_spare(world: &World, number: usize, members: &BTreeMap<usize, Member>) -> 
 
 /// Whoever was added is started on an empty host; the run starts it.
 fn start_added(world: &World, members: &BTreeMap<usize, Member>) {
-    let cluster = members.keys().map(|number| member::in_cluster(*number)).collect::<Vec<_>>().join(",");
+    let in_cluster = |(number, member): (&usize, &Member)| member::in_cluster(*number, &member.peer_ur_ls);
+    let cluster = members.iter().map(in_cluster).collect::<Vec<_>>().join(",");
     let mut state = world.lock();
     for number in members.keys() {
         let Some(host) = state.hosts.get_mut(*number) else { continue };
@@ -109,6 +118,52 @@ fn start_added(world: &World, members: &BTreeMap<usize, Member>) {
             state.note(now(), format_args!("{NAME}: m{number} is to join {cluster}"));
         }
     }
+}
+
+/// Two members that have applied a revision, and have compacted the same, must have the same hash of it.
+async fn compare_hashes(world: &World, calls: &Calls, random: &mut Random) -> Result<(), Status> {
+    let revision = world.lock().history.known;
+    let mut hashes = Vec::new();
+    for _ in 0..2 {
+        let host = some_host(world, random);
+        let mut client = MaintenanceClient::new(calls.to(host)?);
+        let told = answer(client.hash_kv(HashKvRequest { revision })).await?;
+        hashes.push((host, told.compact_revision, told.hash));
+    }
+    if let [(one, compacted, hash), (other, also_compacted, another)] = hashes[..]
+        && one != other
+        && compacted == also_compacted
+    {
+        let mut state = world.lock();
+        state.reached.hashes_compared += 1;
+        if hash != another {
+            state.wrong.push(format!("m{one} and m{other} differ at revision {revision}: {hash:x} and {another:x}"));
+        }
+    }
+    Ok(())
+}
+
+/// A member is to be found at another of its URLs, or at both.
+async fn move_member(
+    world: &World,
+    calls: &Calls,
+    members: &BTreeMap<usize, Member>,
+    random: &mut Random,
+) -> Result<(), Status> {
+    let runs = |number: &usize| world.lock().hosts.get(*number).is_some_and(|host| host.node.upgrade().is_some());
+    let running: Vec<_> = members.iter().filter(|(number, _)| runs(number)).collect();
+    let Some((number, member)) = running.get(random.below(running.len() as u64) as usize) else { return Ok(()) };
+    let [first, second] = member::peer_urls(**number);
+    let peer_ur_ls = match random.below(3) {
+        0 => vec![first],
+        1 => vec![second],
+        _ => vec![first, second],
+    };
+    world.note(format_args!("{NAME}: m{number} is to be found at {peer_ur_ls:?}"));
+    let mut client = ClusterClient::new(calls.to(some_host(world, random))?);
+    answer(client.member_update(MemberUpdateRequest { id: member.id, peer_ur_ls })).await?;
+    world.lock().reached.moves += 1;
+    Ok(())
 }
 
 async fn move_leader(

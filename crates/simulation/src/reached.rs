@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use stentor_checks::history::{Answer, Ask};
 use stentor_client::{Counter, ErrorKind, Metrics};
 
-use crate::history::{Answer, Ask};
 use crate::watcher::{End, Item, Record};
 
 macro_rules! reached {
@@ -32,6 +32,10 @@ reached! {
     losses,
     slow_links,
     kills,
+    /// Members told to end.
+    ends,
+    /// Of leaders, which another member took the office from before.
+    hand_overs,
     disk_failures,
     /// Of the members, into two parts.
     splits,
@@ -53,6 +57,10 @@ reached! {
     additions,
     promotions,
     removals,
+    /// Of the URLs at which members find one.
+    moves,
+    /// Of two members at one revision.
+    hashes_compared,
     /// Members that have noticed that they were removed.
     removed_members,
     transfers,

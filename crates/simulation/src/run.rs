@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use stentor_checks::random::Random;
 use stentor_client::ErrorKind;
 use turmoil::Sim;
 
 use crate::check::{Excuses, check, events_due};
 use crate::ending;
 use crate::faults::{self, Faults, client_name, network};
-use crate::random::Random;
 use crate::reached::Reached;
 use crate::restore::{Restore, Saved};
 use crate::world::{Settings, World};

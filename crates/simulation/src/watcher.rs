@@ -2,49 +2,26 @@
 
 use std::time::Duration;
 
+use stentor_checks::log::Pair;
+use stentor_checks::random::Random;
+use stentor_checks::watch::{Before, Keys, Seen, Selection, Taken};
+use stentor_checks::workload::{KEYS, Workload};
 use stentor_client::{
     Batch, Client, Endpoint, ErrorKind, Event, Interruption, KeyRange, Prev, Revision, Watch, WatchBuilder, WatchItem,
 };
 use turmoil::net::TcpStream;
 
 use crate::calls::Calls;
-use crate::log::{Change, Pair};
-use crate::random::Random;
-use crate::workload::{KEYS, Workload};
 use crate::world::{World, now};
 use crate::{leases, member, programs};
 
-/// Which keys, in words of the simulation's own.
-#[derive(Clone, Debug)]
-pub(crate) enum Keys {
-    Key(String),
-    Prefix(String),
-    Segment(String),
-    Interval(String, String),
-    All,
-}
-
-impl Keys {
-    pub(crate) fn contain(&self, key: &str) -> bool {
-        match self {
-            Keys::Key(one) => key == one,
-            Keys::Prefix(prefix) => key.starts_with(prefix),
-            Keys::Segment(above) => {
-                key.strip_prefix(above.as_str()).is_some_and(|r| r.is_empty() || r.starts_with('/'))
-            }
-            Keys::Interval(start, end) => start.as_str() <= key && key < end.as_str(),
-            Keys::All => true,
-        }
-    }
-
-    fn range(&self) -> KeyRange {
-        match self.clone() {
-            Keys::Key(key) => KeyRange::key(key),
-            Keys::Prefix(prefix) => KeyRange::prefix(prefix),
-            Keys::Segment(key) => KeyRange::segment(key),
-            Keys::Interval(start, end) => KeyRange::interval(start, end),
-            Keys::All => KeyRange::all(),
-        }
+fn range(keys: &Keys) -> KeyRange {
+    match keys.clone() {
+        Keys::Key(key) => KeyRange::key(key),
+        Keys::Prefix(prefix) => KeyRange::prefix(prefix),
+        Keys::Segment(key) => KeyRange::segment(key),
+        Keys::Interval(start, end) => KeyRange::interval(start, end),
+        Keys::All => KeyRange::all(),
     }
 }
 
@@ -58,11 +35,8 @@ pub(crate) enum Start {
 /// What a program asks for, and how it takes what comes.
 #[derive(Clone, Debug)]
 pub(crate) struct Ask {
-    pub(crate) keys: Keys,
+    pub(crate) selection: Selection,
     pub(crate) start: Start,
-    pub(crate) prev_kv: bool,
-    pub(crate) skip_puts: bool,
-    pub(crate) skip_deletes: bool,
     pub(crate) progress: bool,
     pub(crate) fragment: bool,
     pub(crate) buffer_bytes: Option<usize>,
@@ -73,11 +47,6 @@ pub(crate) struct Ask {
 }
 
 impl Ask {
-    pub(crate) fn wants(&self, change: &Change) -> bool {
-        let skipped = if change.after.is_some() { self.skip_puts } else { self.skip_deletes };
-        !skipped && self.keys.contain(&change.key)
-    }
-
     fn draw(random: &mut Random, current: i64, compacted: i64) -> Ask {
         let pick =
             |random: &mut Random| KEYS.get(random.below(KEYS.len() as u64) as usize).copied().unwrap_or_default();
@@ -101,11 +70,13 @@ impl Ask {
             _ => Start::After((current - back).max(compacted).max(1)),
         };
         Ask {
-            keys,
+            selection: Selection {
+                keys,
+                prev_kv: random.one_in(2),
+                skip_puts: random.one_in(8),
+                skip_deletes: random.one_in(6),
+            },
             start,
-            prev_kv: random.one_in(2),
-            skip_puts: random.one_in(8),
-            skip_deletes: random.one_in(6),
             progress: random.one_in(2),
             fragment: !random.one_in(4),
             buffer_bytes: random.one_in(3).then(|| random.between(1, 4_000) as usize),
@@ -115,19 +86,19 @@ impl Ask {
     }
 
     fn builder(&self, client: &Client) -> Option<WatchBuilder> {
-        let mut builder = client.watch(self.keys.range()).notices().fragment(self.fragment);
+        let mut builder = client.watch(range(&self.selection.keys)).notices().fragment(self.fragment);
         builder = match self.start {
             Start::Now => builder,
             Start::From(revision) => builder.from(Revision::new(revision)?),
             Start::After(revision) => builder.after(Revision::new(revision)?),
         };
-        if self.prev_kv {
+        if self.selection.prev_kv {
             builder = builder.prev_kv();
         }
-        if self.skip_puts {
+        if self.selection.skip_puts {
             builder = builder.skip_puts();
         }
-        if self.skip_deletes {
+        if self.selection.skip_deletes {
             builder = builder.skip_deletes();
         }
         if self.progress {
@@ -140,49 +111,19 @@ impl Ask {
     }
 }
 
-/// A batch as a program takes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Taken {
-    pub(crate) revision: i64,
-    pub(crate) events: Vec<Seen>,
+fn taken(batch: &Batch) -> Taken {
+    Taken { revision: batch.revision().get(), events: batch.events().iter().map(seen).collect() }
 }
 
-/// An event of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Seen {
-    pub(crate) key: Vec<u8>,
-    pub(crate) revision: i64,
-    pub(crate) after: Option<Pair>,
-    pub(crate) before: Before,
-}
-
-/// What an event says of the pair before.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Before {
-    NotAsked,
-    Nothing,
-    /// Nobody knows any more.
-    Unknown,
-    Pair(Vec<u8>, Pair),
-}
-
-impl Taken {
-    fn of(batch: &Batch) -> Taken {
-        Taken { revision: batch.revision().get(), events: batch.events().iter().map(Seen::of).collect() }
-    }
-}
-
-impl Seen {
-    fn of(event: &Event) -> Seen {
-        let before = match event.prev() {
-            Prev::NotAsked => Before::NotAsked,
-            Prev::Created => Before::Nothing,
-            Prev::Compacted => Before::Unknown,
-            Prev::Value(kv) => Before::Pair(kv.key().to_vec(), pair(kv)),
-        };
-        let (key, revision) = (event.kv().key().to_vec(), event.revision().get());
-        Seen { key, revision, after: event.is_put().then(|| pair(event.kv())), before }
-    }
+fn seen(event: &Event) -> Seen {
+    let before = match event.prev() {
+        Prev::NotAsked => Before::NotAsked,
+        Prev::Created => Before::Nothing,
+        Prev::Compacted => Before::Unknown,
+        Prev::Value(kv) => Before::Pair(kv.key().to_vec(), pair(kv)),
+    };
+    let (key, revision) = (event.kv().key().to_vec(), event.revision().get());
+    Seen { key, revision, after: event.is_put().then(|| pair(event.kv())), before }
 }
 
 fn pair(kv: &stentor_client::KeyValue) -> Pair {
@@ -338,7 +279,8 @@ fn keep(world: &World, number: usize, at: usize, item: WatchItem) {
     let item = match item {
         WatchItem::Events(batch) => {
             world.tell(at, format_args!("takes {} events up to {}", batch.events().len(), batch.revision()));
-            Item::Events(Taken::of(&batch))
+            world.lock().history.tell(batch.revision().get());
+            Item::Events(taken(&batch))
         }
         WatchItem::Progress(revision) => {
             world.tell(at, format_args!("is told of {revision}"));
@@ -386,23 +328,4 @@ impl World {
         let Some(name) = state.records.get(at).map(|record| record.name.clone()) else { return };
         state.note(now(), format_args!("{name} {what}"));
     }
-}
-
-/// What is wrong with an event that should be this change, if anything.
-pub(crate) fn differs(event: &Seen, change: &Change, prev_kv: bool) -> Option<&'static str> {
-    if event.key != change.key.as_bytes() || event.revision != change.revision {
-        return Some("another key or revision");
-    }
-    if event.after != change.after {
-        return Some("another pair, or none");
-    }
-    let right = match (&event.before, &change.before) {
-        (Before::NotAsked, _) => !prev_kv,
-        (Before::Nothing, before) => prev_kv && before.is_none(),
-        // Stentor keeps it as long as the event.
-        (Before::Unknown, _) => false,
-        (Before::Pair(key, pair), Some(before)) => prev_kv && key == change.key.as_bytes() && pair == before,
-        (Before::Pair(..), None) => false,
-    };
-    (!right).then_some("another pair before")
 }

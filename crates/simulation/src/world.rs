@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use stentor_checks::history::History;
+use stentor_checks::log::{Log, Published};
+use stentor_checks::random::Random;
 use stentor_server::metrics::Metrics;
 use stentor_server::node::Node;
 use stentor_server::storage::Disks;
+use tokio::sync::Notify;
 
-use crate::history::History;
-use crate::log::{Log, Published};
 use crate::member;
-use crate::random::Random;
 use crate::reached::{Counted, Reached};
 use crate::watcher::Record;
 
@@ -71,6 +72,8 @@ pub(crate) struct Host {
     pub(crate) node: Weak<Node>,
     /// What it has counted; what those before it have is in [`Reached`].
     pub(crate) metrics: Option<Metrics>,
+    /// Tells it to end in order.
+    pub(crate) end: Arc<Notify>,
 }
 
 /// What a host does when it is started.
@@ -93,6 +96,7 @@ impl World {
             is_bad: false,
             node: Weak::new(),
             metrics: None,
+            end: Arc::default(),
         };
         World(Arc::new(Mutex::new(State {
             log: Log::new(),

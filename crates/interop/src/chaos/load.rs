@@ -1,355 +1,260 @@
-//! Writers, readers, watchers and leases, through all members.
+//! Programs that write and read, leases, compactions and watches, through all members, until they are told to stop.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use bytes::Bytes;
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
-use stentor_proto::etcdserverpb::request_op::Request as Op;
-use stentor_proto::etcdserverpb::watch_request::RequestUnion;
-use stentor_proto::etcdserverpb::{
-    CompactionRequest, DeleteRangeRequest, LeaseGrantRequest, LeaseKeepAliveRequest, LeaseLeasesRequest, PutRequest,
-    RangeRequest, RequestOp, ResponseHeader, TxnRequest, WatchCreateRequest, WatchRequest,
-};
+use stentor_checks::history::{Answer, Ask, History};
+use stentor_checks::log::Log;
+use stentor_checks::perform::perform;
+use stentor_checks::random::Random;
+use stentor_checks::workload::Workload;
+use stentor_proto::etcdserverpb::CompactionRequest;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::Status;
 
-use super::check::{History, Read, put};
+use super::cluster::PATIENCE;
+use super::watches::{self, Record};
+use super::{leases, members};
 use crate::client::Client;
-use crate::crash::journal::{Change, Journal};
 
-const WRITERS: u64 = 4;
-/// Keys of each writer.
-const KEYS: u64 = 12;
-/// How long a member may take to answer before another is asked.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// Between two requests of one caller, at most: what it has to remember is bounded by time, not by speed.
-const PACE: u64 = 8;
-/// Seconds; longer than any fault lasts.
-const KEPT_TTL: i64 = 30;
+const PROGRAMS: u64 = 6;
+const HOLDERS: u64 = 3;
+const WATCHES: u64 = 6;
+/// How long a member may take to answer before the program goes on without.
+const ANSWER: Duration = Duration::from_secs(2);
+/// Between two requests of one program, at most, in milliseconds: what has to be remembered is bounded by time, not
+/// by speed.
+const PACE: u64 = 25;
 /// Revisions that are never compacted away.
 const KEEP: i64 = 500;
+const COMPACT_EVERY: Duration = Duration::from_secs(7);
 
-/// What all callers share.
+/// What all share.
 pub(super) struct Shared {
-    clients: Vec<Client>,
-    /// The highest revision that anybody was told.
-    newest: AtomicI64,
-    over: AtomicBool,
-    pub(super) history: Mutex<History>,
+    pub(super) clients: Vec<Client>,
+    pub(super) state: Mutex<State>,
+    pub(super) reached: Reached,
     /// The next revision that each member's watcher waits for.
-    next: Vec<AtomicI64>,
-    pub(super) reconnects: AtomicI64,
-    pub(super) compactions: AtomicI64,
-    pub(super) ended: AtomicI64,
+    pub(super) next: Vec<AtomicI64>,
+    over: AtomicBool,
+    begun: Instant,
+}
+
+/// What was asked for and told.
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) log: Log,
+    pub(super) history: History,
+    pub(super) records: Vec<Record>,
+}
+
+/// What the load has come across.
+#[derive(Default)]
+pub(super) struct Reached {
+    pub(super) unanswered: AtomicU64,
+    pub(super) reads: AtomicU64,
+    pub(super) serializable_reads: AtomicU64,
+    pub(super) writes: AtomicU64,
+    pub(super) refused_txns: AtomicU64,
+    pub(super) compactions: AtomicU64,
+    pub(super) renewals: AtomicU64,
+    pub(super) revocations: AtomicU64,
+    /// Streams that broke and went on, on the same member or another.
+    pub(super) resumed: AtomicU64,
+    pub(super) notes: AtomicU64,
+    pub(super) compacted: AtomicU64,
+}
+
+/// One more.
+pub(super) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
 }
 
 /// The load, until it is told to stop.
 pub(super) struct Load {
     pub(super) shared: Arc<Shared>,
-    writers: Vec<JoinHandle<Result<Journal>>>,
-    leases: JoinHandle<Result<Journal>>,
-    readers: Vec<JoinHandle<Result<Vec<Read>>>>,
+    tasks: Vec<JoinHandle<Result<()>>>,
+    /// They end once they have had everything.
     watchers: Vec<JoinHandle<Result<()>>>,
     compacter: JoinHandle<()>,
 }
 
-/// What was sent and told.
-pub(super) struct Found {
-    pub(super) journal: Journal,
-    pub(super) reads: Vec<Read>,
-}
-
 pub(super) fn start(clients: &[Client], seed: u64) -> Load {
+    let mut random = Random::new(seed);
     let shared = Arc::new(Shared {
         clients: clients.to_vec(),
-        newest: AtomicI64::new(1),
-        over: AtomicBool::new(false),
-        history: Mutex::default(),
+        state: Mutex::default(),
+        reached: Reached::default(),
         next: clients.iter().map(|_| AtomicI64::new(2)).collect(),
-        reconnects: AtomicI64::new(0),
-        compactions: AtomicI64::new(0),
-        ended: AtomicI64::new(0),
+        over: AtomicBool::new(false),
+        begun: Instant::now(),
     });
-    let caller = |n: u64| Caller { shared: Arc::clone(&shared), rng: StdRng::seed_from_u64(seed.wrapping_add(n)) };
-    Load {
-        writers: (0..WRITERS).map(|n| tokio::spawn(write(caller(n), n))).collect(),
-        leases: tokio::spawn(keep_leases(caller(100))),
-        readers: (0..2).map(|n| tokio::spawn(read(caller(200 + n)))).collect(),
-        watchers: (0..clients.len()).map(|n| tokio::spawn(watch(Arc::clone(&shared), n))).collect(),
-        compacter: tokio::spawn(compact(caller(300))),
-        shared,
+    let mut tasks = Vec::new();
+    for n in 0..PROGRAMS {
+        tasks.push(tokio::spawn(program(shared.clone(), n, random.fork())));
     }
+    for n in 0..HOLDERS {
+        tasks.push(tokio::spawn(leases::hold_some(shared.clone(), n, random.fork())));
+    }
+    tasks.push(tokio::spawn(leases::keep_one(shared.clone(), random.fork())));
+    let mut watchers = Vec::new();
+    for member in 0..clients.len() {
+        watchers.push(tokio::spawn(members::follow(shared.clone(), member)));
+    }
+    for n in 0..WATCHES {
+        watchers.push(tokio::spawn(watches::run(shared.clone(), n, random.fork())));
+    }
+    let compacter = tokio::spawn(compact(shared.clone(), random.fork()));
+    Load { shared, tasks, watchers, compacter }
 }
 
 impl Load {
-    /// An error when a caller has found one.
+    /// An error when somebody has found one.
     pub(super) async fn check(&mut self) -> Result<()> {
-        for watcher in self.watchers.iter_mut().filter(|task| task.is_finished()) {
-            watcher.await??;
+        for task in self.tasks.iter_mut().chain(&mut self.watchers).filter(|task| task.is_finished()) {
+            task.await??;
         }
-        ensure!(self.writers.iter().all(|task| !task.is_finished()), "a writer has stopped");
-        ensure!(self.readers.iter().all(|task| !task.is_finished()), "a reader has stopped");
-        ensure!(!self.leases.is_finished(), "whoever keeps leases has stopped");
+        ensure!(!self.tasks.iter().any(JoinHandle::is_finished), "a program has stopped");
         Ok(())
     }
 
-    /// Ends the load, and the watchers once they have had everything up to what `newest` says then.
-    pub(super) async fn finish(mut self) -> Result<Found> {
+    /// Ends what writes, then the watches once they have had everything.
+    pub(super) async fn finish(self) -> Result<Arc<Shared>> {
         self.shared.over.store(true, Ordering::SeqCst);
-        let mut journal = self.leases.await??;
-        for writer in self.writers {
-            journal.extend(writer.await??);
-        }
-        let mut reads = Vec::new();
-        for reader in self.readers {
-            reads.extend(reader.await??);
-        }
         self.compacter.abort();
-        others_end(&self.shared.clients, &journal).await?;
-        let newest = revision_of(&mut self.shared.clients.clone()).await?;
-        let deadline = Instant::now() + Duration::from_secs(60);
-        for (n, next) in self.shared.next.iter().enumerate() {
-            while next.load(Ordering::SeqCst) <= newest {
-                if let Some(watcher) = self.watchers.get_mut(n).filter(|task| task.is_finished()) {
-                    watcher.await??;
+        for task in self.tasks {
+            task.await??;
+        }
+        leases::others_end(&self.shared).await?;
+        let newest = revision_of(&self.shared.clients).await?;
+        let deadline = Instant::now() + PATIENCE;
+        for watcher in self.watchers {
+            while !watcher.is_finished() {
+                let missing = self.shared.missing(newest);
+                if missing.is_empty() {
+                    watcher.abort();
+                    break;
                 }
-                let next = next.load(Ordering::SeqCst);
-                ensure!(Instant::now() < deadline, "the watcher of member {n} waits for {next}, {newest} is there");
+                ensure!(Instant::now() < deadline, "revision {newest} is there, and {}", missing.join(", "));
                 sleep(Duration::from_millis(20)).await;
             }
+            match watcher.await {
+                Err(error) if error.is_cancelled() => {}
+                ended => ended??,
+            }
         }
-        self.watchers.iter().for_each(JoinHandle::abort);
-        Ok(Found { journal, reads })
+        Ok(self.shared)
     }
 }
 
-/// Waits until no lease is left but those kept alive, which it keeps alive.
-async fn others_end(clients: &[Client], journal: &Journal) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(120);
-    for client in clients {
-        let mut client = client.clone();
-        loop {
-            for id in journal.leases.iter().copied() {
-                let left = keep_alive(&mut client, id).await;
-                ensure!(left.is_none_or(|left| left > 0), "lease {id:x} was kept alive and is gone");
-            }
-            let leases = client.lease.lease_leases(LeaseLeasesRequest {}).await?.into_inner().leases;
-            if leases.iter().all(|lease| journal.leases.contains(&lease.id)) {
-                break;
-            }
-            ensure!(Instant::now() < deadline, "nobody keeps these leases alive, and they do not end: {leases:?}");
-            sleep(Duration::from_millis(100)).await;
-        }
-    }
-    Ok(())
-}
-
-async fn revision_of(clients: &mut [Client]) -> Result<i64> {
+async fn revision_of(clients: &[Client]) -> Result<i64> {
     let mut newest = 0;
     for client in clients {
-        newest = newest.max(crate::crash::store::revision(client).await?);
+        newest = newest.max(crate::crash::store::revision(&mut client.clone()).await?);
     }
     Ok(newest)
 }
 
-struct Caller {
-    shared: Arc<Shared>,
-    rng: StdRng,
-}
-
-impl Caller {
-    fn client(&mut self) -> Client {
-        let n = self.rng.random_range(0..self.shared.clients.len());
-        self.shared.clients[n].clone()
-    }
-
-    fn is_over(&self) -> bool {
-        self.shared.over.load(Ordering::SeqCst)
-    }
-
-    async fn pause(&mut self) {
-        sleep(Duration::from_millis(self.rng.random_range(0..PACE))).await;
-    }
-}
-
 impl Shared {
-    fn told(&self, revision: i64) {
-        self.newest.fetch_max(revision, Ordering::SeqCst);
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-/// Its answer, if one comes in time.
-async fn answer<T>(call: impl Future<Output = Result<tonic::Response<T>, Status>>) -> Option<T> {
-    Some(timeout(PATIENCE, call).await.ok()?.ok()?.into_inner())
-}
+    pub(super) fn is_over(&self) -> bool {
+        self.over.load(Ordering::SeqCst)
+    }
 
-fn revision(header: Option<ResponseHeader>) -> Result<i64> {
-    Ok(header.context("an answer without a header")?.revision)
-}
+    /// Since the begin of the load.
+    pub(super) fn now(&self) -> Duration {
+        self.begun.elapsed()
+    }
 
-async fn write(mut caller: Caller, name: u64) -> Result<Journal> {
-    let mut journal = Journal::default();
-    let (mut sent, mut last) = (0, 0);
-    while !caller.is_over() {
-        let count = if caller.rng.random_range(0..4) == 0 { 3 } else { 1 };
-        let delete = count == 1 && caller.rng.random_range(0..5) == 0;
-        let first = caller.rng.random_range(0..KEYS);
-        let mut changes = Vec::new();
-        for n in 0..count {
-            sent += 1;
-            let value = format!("{name} {sent} {}", "x".repeat(60));
-            changes.push((key(name, (first + n) % KEYS), (!delete).then(|| Bytes::from(value))));
+    /// Any member.
+    pub(super) fn client(&self, random: &mut Random) -> Client {
+        let n = random.below(self.clients.len() as u64) as usize;
+        self.clients[n].clone()
+    }
+
+    /// Asks for an operation, whose values begin with its number, and keeps its answer, if one comes in time.
+    pub(super) async fn operate(
+        &self,
+        client: &Client,
+        name: &str,
+        ask: impl FnOnce(Bytes) -> Ask,
+    ) -> Result<(), Status> {
+        let (at, ask) = {
+            let mut state = self.lock();
+            let ask = ask(format!("{}.", state.history.operations.len()).into());
+            (state.history.ask(name.to_owned(), ask.clone()), ask)
+        };
+        self.perform(client, at, &ask).await
+    }
+
+    async fn perform(&self, client: &Client, at: usize, ask: &Ask) -> Result<(), Status> {
+        let answered = answer(perform(client.kv.clone(), ask)).await;
+        let (revision, answer) = answered.inspect_err(|_| count(&self.reached.unanswered))?;
+        count(match (ask, &answer) {
+            (Ask::Read { serializable: true, .. }, _) => &self.reached.serializable_reads,
+            (Ask::Read { .. }, _) => &self.reached.reads,
+            (_, Answer::Txn(Err(_))) => &self.reached.refused_txns,
+            _ => &self.reached.writes,
+        });
+        self.lock().history.answer(at, revision, answer);
+        Ok(())
+    }
+
+    /// Who has not had everything up to a revision.
+    fn missing(&self, newest: i64) -> Vec<String> {
+        let behind = |(n, next): (usize, &AtomicI64)| {
+            let next = next.load(Ordering::SeqCst);
+            (next <= newest).then(|| format!("the watcher of member {n} waits for {next}"))
+        };
+        let mut missing: Vec<_> = self.next.iter().enumerate().filter_map(behind).collect();
+        if missing.is_empty() {
+            // Only then the log is whole.
+            let state = self.lock();
+            missing.extend(state.records.iter().filter_map(|record| record.missing(&state.log)));
         }
-        match send(caller.client(), &changes, 0).await {
-            Some(Ok(revision)) => {
-                ensure!(revision > last, "revision {revision} was told after {last}");
-                last = revision;
-                caller.shared.told(revision);
-                journal.add(changes, Some(revision));
-            }
-            // A delete that found nothing.
-            Some(Err(())) => {}
-            None => journal.add(changes, None),
-        }
-        caller.pause().await;
-    }
-    Ok(journal)
-}
-
-/// The revision told, if an answer came; an error for a delete of nothing.
-async fn send(mut client: Client, changes: &[Change], lease: i64) -> Option<Result<i64, ()>> {
-    if let [(key, None)] = changes {
-        let delete = DeleteRangeRequest { key: key.clone(), ..DeleteRangeRequest::default() };
-        let told = answer(client.kv.delete_range(delete)).await?;
-        return Some(if told.deleted > 0 { Ok(told.header?.revision) } else { Err(()) });
-    }
-    let puts = changes.iter().map(|(key, value)| PutRequest {
-        key: key.clone(),
-        value: value.clone().unwrap_or_default(),
-        lease,
-        ..PutRequest::default()
-    });
-    if let [_] = changes {
-        return Some(Ok(answer(client.kv.put(puts.last()?)).await?.header?.revision));
-    }
-    let success = puts.map(|put| RequestOp { request: Some(Op::RequestPut(put)) }).collect();
-    Some(Ok(answer(client.kv.txn(TxnRequest { success, ..TxnRequest::default() })).await?.header?.revision))
-}
-
-async fn read(mut caller: Caller) -> Result<Vec<Read>> {
-    let mut reads = Vec::new();
-    while !caller.is_over() {
-        let key = key(caller.rng.random_range(0..WRITERS), caller.rng.random_range(0..KEYS));
-        let floor = caller.shared.newest.load(Ordering::SeqCst);
-        let range = RangeRequest { key: key.clone(), ..RangeRequest::default() };
-        if let Some(told) = answer(caller.client().kv.range(range)).await {
-            let revision = revision(told.header)?;
-            caller.shared.told(revision);
-            reads.push(Read { key, floor, revision, found: told.kvs.first().map_or(0, |pair| pair.mod_revision) });
-        }
-        caller.pause().await;
-    }
-    Ok(reads)
-}
-
-/// Watches everything on one member, from the first revision on, over any number of streams.
-async fn watch(shared: Arc<Shared>, member: usize) -> Result<()> {
-    loop {
-        watch_once(&shared, member).await?;
-        shared.reconnects.fetch_add(1, Ordering::SeqCst);
-        sleep(Duration::from_millis(50)).await;
+        missing
     }
 }
 
-async fn watch_once(shared: &Shared, member: usize) -> Result<()> {
-    let next = &shared.next[member];
-    let everything = Bytes::from_static(b"\0");
-    let start_revision = next.load(Ordering::SeqCst);
-    let create =
-        WatchCreateRequest { key: everything.clone(), range_end: everything, start_revision, ..Default::default() };
-    let create = WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
-    let (requests, to_send) = tokio::sync::mpsc::channel(1);
-    let _ = requests.send(create).await;
-    let mut client = shared.clients[member].watch.clone();
-    let opened = client.watch(tokio_stream::wrappers::ReceiverStream::new(to_send)).await;
-    let Ok(mut stream) = opened.map(tonic::Response::into_inner) else { return Ok(()) };
-    while let Ok(Some(told)) = stream.message().await {
-        if told.canceled {
-            ensure!(told.compact_revision == 0, "what member {member}'s watcher waits for was compacted: {told:?}");
-            return Ok(());
-        }
-        let mut history = shared.history.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = history.take(next.load(Ordering::SeqCst), &told.events);
-        let taken = taken.with_context(|| format!("the watcher of member {member}"))?;
-        next.store(taken, Ordering::SeqCst);
-        shared.told(taken - 1);
+/// What comes of a call, if it comes in time.
+pub(super) async fn answer<T>(call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    timeout(ANSWER, call).await.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer")))
+}
+
+async fn program(shared: Arc<Shared>, number: u64, mut random: Random) -> Result<()> {
+    let mut workload = Workload::of_small_values(random.fork());
+    while !shared.is_over() {
+        let (at, ask) = {
+            let mut state = shared.lock();
+            let ask = workload.next(&state.log, state.history.operations.len());
+            (state.history.ask(format!("p{number}"), ask.clone()), ask)
+        };
+        // Without an answer it may have happened.
+        let _ = shared.perform(&shared.client(&mut random), at, &ask).await;
+        sleep(random.millis(0, PACE)).await;
     }
     Ok(())
 }
 
-/// Compacts what every watcher has had.
-async fn compact(mut caller: Caller) {
+/// Compacts what every member's watcher has had.
+async fn compact(shared: Arc<Shared>, mut random: Random) {
     loop {
-        sleep(Duration::from_secs(10)).await;
-        let had = caller.shared.next.iter().map(|next| next.load(Ordering::SeqCst)).min().unwrap_or_default();
+        sleep(COMPACT_EVERY).await;
+        let had = shared.next.iter().map(|next| next.load(Ordering::SeqCst)).min().unwrap_or_default();
         if had > KEEP {
             let request = CompactionRequest { revision: had - KEEP, physical: false };
-            if answer(caller.client().kv.compact(request)).await.is_some() {
-                caller.shared.compactions.fetch_add(1, Ordering::SeqCst);
+            // Without an answer it may happen.
+            shared.lock().log.compactions.insert(request.revision);
+            if answer(shared.client(&mut random).kv.compact(request)).await.is_ok() {
+                count(&shared.reached.compactions);
             }
         }
     }
-}
-
-/// Keeps one lease alive through any member, and lets others end, each with a key.
-async fn keep_leases(mut caller: Caller) -> Result<Journal> {
-    let mut journal = Journal::default();
-    let (mut kept, mut kept_at) = (0, Instant::now());
-    let mut sent = 0;
-    while !caller.is_over() {
-        if kept == 0 {
-            let begun = Instant::now();
-            let granted = answer(caller.client().lease.lease_grant(LeaseGrantRequest { ttl: KEPT_TTL, id: 0 })).await;
-            (kept, kept_at) = (granted.map_or(0, |granted| granted.id), begun);
-        } else if let Some(ttl) = keep_alive(&mut caller.client(), kept).await {
-            let since = kept_at.elapsed();
-            // A fault may have kept every keep-alive away for longer than the lease lasts.
-            let may_have_ended = since >= Duration::from_secs(KEPT_TTL.unsigned_abs());
-            ensure!(
-                ttl > 0 || may_have_ended,
-                "lease {kept:x} of {KEPT_TTL} s has ended {since:?} after it was kept alive"
-            );
-            kept = if ttl > 0 { kept } else { 0 };
-            kept_at = Instant::now();
-        }
-        if sent % 10 == 0
-            && let Some(short) = answer(caller.client().lease.lease_grant(LeaseGrantRequest { ttl: 1, id: 0 })).await
-        {
-            let changes = vec![put(&format!("short/{}", sent % 4).into(), format!("{sent}").into())];
-            let told = send(caller.client(), &changes, short.id).await.and_then(Result::ok);
-            caller.shared.ended.fetch_add(i64::from(told.is_some()), Ordering::SeqCst);
-            journal.add(changes, told);
-        }
-        sent += 1;
-        sleep(Duration::from_millis(300)).await;
-    }
-    if kept != 0 {
-        journal.leases.insert(kept);
-    }
-    Ok(journal)
-}
-
-async fn keep_alive(client: &mut Client, id: i64) -> Option<i64> {
-    let once = tokio_stream::once(LeaseKeepAliveRequest { id });
-    let mut stream = answer(client.lease.lease_keep_alive(once)).await?;
-    Some(timeout(PATIENCE, stream.message()).await.ok()?.ok()??.ttl)
-}
-
-fn key(name: u64, n: u64) -> Bytes {
-    format!("w{name}/{n}").into()
 }

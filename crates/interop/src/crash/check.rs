@@ -23,35 +23,53 @@ fn change(event: &Event) -> Result<Change> {
     Ok((pair.key.clone(), (event.r#type == EventType::Put as i32).then(|| pair.value.clone())))
 }
 
-/// Every revision has events; those of an acknowledged write are at its revision, all and no others;
-/// all others are of writes whose answer was not seen.
+/// Every revision has events; those of an acknowledged write are at its revision, all and no others; every other
+/// revision is one write whose answer was not seen, each once, or the end of a lease that nobody holds.
 pub(crate) fn history(store: &Store, journal: &Journal) -> Result<()> {
     let acknowledged = journal.by_revision();
-    let maybe = journal.maybe();
-    let mut by_revision: BTreeMap<i64, Vec<Change>> = BTreeMap::new();
-    for event in &store.history {
-        by_revision.entry(revision_of(event)).or_default().push(change(event)?);
-    }
+    let mut unanswered: Vec<_> = journal.unanswered_writes().collect();
+    let mut attached: BTreeMap<&Bytes, i64> = store.base.iter().map(|(key, pair)| (key, pair.lease)).collect();
+    let mut events = store.history.iter().peekable();
     for revision in store.compacted + 1..=store.revision {
+        let mut of_this = Vec::new();
+        while let Some(event) = events.next_if(|event| revision_of(event) == revision) {
+            of_this.push(event);
+        }
         // The first revision of a store holds nothing.
-        let Some(changes) = by_revision.get(&revision) else {
-            ensure!(revision == 1, "revision {revision} has no event");
-            continue;
-        };
-        match acknowledged.get(&revision) {
-            Some(write) => {
-                let (found, sent): (BTreeSet<_>, BTreeSet<_>) =
-                    (changes.iter().collect(), write.changes.iter().collect());
-                ensure!(found == sent, "revision {revision} holds {found:?}, acknowledged was {sent:?}");
-            }
-            // A lease's revoke deletes keys as well, without naming them.
-            None => {
-                let unknown = changes.iter().find(|change| !maybe.contains(change) && change.1.is_some());
-                ensure!(unknown.is_none(), "revision {revision} holds {unknown:?}, which nobody sent");
-            }
+        ensure!(!of_this.is_empty() || revision == 1, "revision {revision} has no event");
+        let changes = of_this.iter().map(|event| change(event)).collect::<Result<BTreeSet<_>>>()?;
+        if let Some(write) = acknowledged.get(&revision) {
+            let sent: BTreeSet<_> = write.changes.iter().cloned().collect();
+            ensure!(changes == sent, "revision {revision} holds {changes:?}, acknowledged was {sent:?}");
+        } else if let Some(at) = unanswered.iter().position(|write| is_all_of(&changes, &write.changes)) {
+            unanswered.swap_remove(at);
+        } else {
+            let is_end = revision == 1 || is_end_of_lease(&changes, &attached, journal);
+            ensure!(is_end, "revision {revision} holds {changes:?}, which nobody sent");
+        }
+        for event in of_this {
+            let pair = pair(event)?;
+            attached.insert(&pair.key, pair.lease);
         }
     }
+    ensure!(events.next().is_none(), "there are events beyond revision {}, or out of order", store.revision);
     Ok(())
+}
+
+/// Whether these are what a write asks for, but deletes that found nothing.
+fn is_all_of(changes: &BTreeSet<Change>, asked: &[Change]) -> bool {
+    let has = |change: &Change| asked.contains(change);
+    !changes.is_empty()
+        && changes.iter().all(has)
+        && asked.iter().all(|change| change.1.is_none() || changes.contains(change))
+}
+
+/// Whether these delete all keys that are attached to one lease, which its holder has not kept.
+fn is_end_of_lease(changes: &BTreeSet<Change>, attached: &BTreeMap<&Bytes, i64>, journal: &Journal) -> bool {
+    let Some(lease) = changes.first().and_then(|(key, _)| attached.get(key)).copied() else { return false };
+    let of_lease: BTreeSet<_> = attached.iter().filter(|(_, of)| **of == lease).map(|(key, _)| (*key, None)).collect();
+    let changes: BTreeSet<_> = changes.iter().map(|(key, value)| (key, value.as_ref())).collect();
+    lease != 0 && !journal.leases.contains(&lease) && changes == of_lease
 }
 
 /// The pairs that the index leads to are those that history makes, with their revisions and versions.
@@ -149,4 +167,68 @@ pub(super) async fn leases(client: &mut Client, store: &Store, journal: &Journal
         ensure!(named == keys, "lease {id} names {named:?}, and is named by {keys:?}");
     }
     Ok(found.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(revision: i64, key: &'static str, value: Option<&'static str>, lease: i64) -> Event {
+        let kv = KeyValue {
+            key: key.into(),
+            value: value.unwrap_or_default().into(),
+            mod_revision: revision,
+            lease,
+            ..KeyValue::default()
+        };
+        let kind = if value.is_some() { EventType::Put } else { EventType::Delete };
+        Event { r#type: kind.into(), kv: Some(kv), prev_kv: None }
+    }
+
+    /// `a` and `b` put at 2 and 3 with lease 7, and then this.
+    fn checked(more: &[Event], journal: impl FnOnce(&mut Journal)) -> Result<()> {
+        let history = [&[event(2, "a", Some("1"), 7), event(3, "b", Some("2"), 7)][..], more].concat();
+        let mut all = Journal::default();
+        all.add(vec![("a".into(), Some("1".into()))], Some(2));
+        all.add(vec![("b".into(), Some("2".into()))], Some(3));
+        journal(&mut all);
+        let revision = history.last().map_or(1, revision_of);
+        let store = Store { revision, compacted: 0, base: BTreeMap::new(), history, pairs: BTreeMap::new() };
+        super::history(&store, &all)
+    }
+
+    #[test]
+    fn a_delete_that_nobody_sent_is_found() {
+        let (a, b) = (event(4, "a", None, 0), event(4, "b", None, 0));
+        checked(&[a.clone(), b.clone()], |_| {}).unwrap();
+        let held = |journal: &mut Journal| {
+            journal.leases.insert(7);
+        };
+        assert!(checked(&[a.clone(), b.clone()], held).is_err(), "its lease is held");
+        assert!(checked(std::slice::from_ref(&a), |_| {}).is_err(), "its lease has another key");
+        assert!(checked(&[a.clone(), b, event(4, "c", None, 0)], |_| {}).is_err(), "one is of no lease");
+        let sent = |journal: &mut Journal| journal.add(vec![("a".into(), None)], None);
+        checked(std::slice::from_ref(&a), sent).unwrap();
+        assert!(checked(&[a.clone(), event(5, "a", None, 0)], sent).is_err(), "sent once");
+    }
+
+    #[test]
+    fn a_write_is_there_whole_or_not_at_all() {
+        let two = |journal: &mut Journal| {
+            journal.add(vec![("c".into(), Some("3".into())), ("d".into(), Some("3".into()))], None);
+        };
+        let (c, d) = (event(4, "c", Some("3"), 0), event(4, "d", Some("3"), 0));
+        checked(&[], two).unwrap();
+        checked(&[c.clone(), d], two).unwrap();
+        assert!(checked(std::slice::from_ref(&c), two).is_err(), "half");
+        assert!(checked(&[c], |_| {}).is_err(), "nobody sent it");
+    }
+
+    #[test]
+    fn a_lost_or_reordered_write_is_found() {
+        let lost = |journal: &mut Journal| journal.add(vec![("c".into(), Some("3".into()))], Some(4));
+        assert!(checked(&[event(4, "c", Some("4"), 0)], lost).is_err(), "another value");
+        assert!(checked(&[event(5, "c", Some("3"), 0)], lost).is_err(), "at another revision");
+        assert!(checked(&[event(4, "c", Some("3"), 0), event(2, "a", Some("1"), 7)], lost).is_err(), "out of order");
+    }
 }

@@ -72,6 +72,11 @@ impl Journal {
         last
     }
 
+    /// The writes that were not acknowledged, in the order in which they were sent.
+    pub(crate) fn unanswered_writes(&self) -> impl Iterator<Item = &Write> {
+        self.writes.iter().filter(|write| write.revision.is_none())
+    }
+
     /// Every change that was sent and not acknowledged.
     pub(crate) fn maybe(&self) -> BTreeSet<&Change> {
         self.writes.iter().filter(|write| write.revision.is_none()).flat_map(|write| &write.changes).collect()

@@ -7,6 +7,7 @@ mod differential;
 #[cfg(feature = "etcd-client")]
 mod etcd_client;
 mod etcdctl;
+mod launch;
 mod session;
 mod snapshot;
 mod tls;

@@ -13,7 +13,8 @@ use crate::log::{Change, Log, Pair};
 
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Ask {
+#[allow(missing_docs)]
+pub enum Ask {
     Put {
         key: String,
         value: Bytes,
@@ -35,13 +36,15 @@ pub(crate) enum Ask {
 
 /// One key, or all with a prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Keys {
+#[allow(missing_docs)]
+pub enum Keys {
     One(String),
     Prefix(String),
 }
 
 impl Keys {
-    pub(crate) fn contain(&self, key: &str) -> bool {
+    /// Whether a key is one of them.
+    pub fn contain(&self, key: &str) -> bool {
         match self {
             Keys::One(one) => key == one,
             Keys::Prefix(prefix) => key.starts_with(prefix),
@@ -50,11 +53,12 @@ impl Keys {
 }
 
 /// Pairs by key.
-pub(crate) type Pairs = BTreeMap<String, Pair>;
+pub type Pairs = BTreeMap<String, Pair>;
 
 /// What a client was answered, beside the revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
+#[allow(missing_docs)]
+pub enum Answer {
     Done,
     Deleted(i64),
     /// Whether it changed something, or what was read instead.
@@ -64,38 +68,42 @@ pub(crate) enum Answer {
 
 /// One operation.
 #[derive(Clone, Debug)]
-pub(crate) struct Operation {
-    pub(crate) name: String,
-    pub(crate) ask: Ask,
+#[allow(missing_docs)]
+pub struct Operation {
+    pub name: String,
+    pub ask: Ask,
     /// The highest revision that anybody had been told of when it was asked for.
-    pub(crate) known: i64,
+    pub known: i64,
     /// Revision and answer. Without one, it may have happened.
-    pub(crate) answer: Option<(i64, Answer)>,
+    pub answer: Option<(i64, Answer)>,
 }
 
 /// A lease as its holder knows it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct LeaseLife {
-    pub(crate) ttl: Duration,
+#[allow(missing_docs)]
+pub struct LeaseLife {
+    pub ttl: Duration,
     /// When the last grant or renewal that was acknowledged had been asked for.
-    pub(crate) renewed_at: Duration,
+    pub renewed_at: Duration,
 }
 
 /// What clients did in a run.
 #[derive(Debug, Default)]
-pub(crate) struct History {
-    pub(crate) operations: Vec<Operation>,
-    pub(crate) leases: BTreeMap<i64, LeaseLife>,
+pub struct History {
+    /// In the order in which they were asked for.
+    pub operations: Vec<Operation>,
+    /// The leases whose grant was answered.
+    pub leases: BTreeMap<i64, LeaseLife>,
     /// The highest revision that anybody was told of.
-    pub(crate) known: i64,
+    pub known: i64,
 }
 
 /// What a check has found.
-pub(crate) struct Checked {
+pub struct Checked {
     /// Everything that is wrong.
-    pub(crate) wrong: Vec<String>,
+    pub wrong: Vec<String>,
     /// Revisions that are ends of leases that had run out.
-    pub(crate) expiries: u64,
+    pub expiries: u64,
 }
 
 /// Clocks of hosts are apart by a step of the simulation.
@@ -103,21 +111,27 @@ const SLACK: Duration = Duration::from_millis(10);
 
 impl History {
     /// An operation is asked for; returns its place.
-    pub(crate) fn ask(&mut self, name: String, ask: Ask) -> usize {
+    pub fn ask(&mut self, name: String, ask: Ask) -> usize {
         self.operations.push(Operation { name, ask, known: self.known, answer: None });
         self.operations.len() - 1
     }
 
-    pub(crate) fn answer(&mut self, at: usize, revision: i64, answer: Answer) {
+    /// It is answered.
+    pub fn answer(&mut self, at: usize, revision: i64, answer: Answer) {
         let Some(operation) = self.operations.get_mut(at) else { return };
         operation.answer = Some((revision, answer));
         if !matches!(operation.ask, Ask::Read { serializable: true, .. }) {
-            self.known = self.known.max(revision);
+            self.tell(revision);
         }
     }
 
+    /// Somebody was told of this revision: no later answer may be older.
+    pub fn tell(&mut self, revision: i64) {
+        self.known = self.known.max(revision);
+    }
+
     /// Holds it against the log.
-    pub(crate) fn check(&self, log: &Log) -> Checked {
+    pub fn check(&self, log: &Log) -> Checked {
         let (mut wrong, mut expiries) = (Vec::new(), 0);
         let mut by_revision: BTreeMap<i64, Vec<&Operation>> = BTreeMap::new();
         for operation in &self.operations {

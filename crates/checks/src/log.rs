@@ -6,69 +6,91 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
-use stentor_mvcc::Record;
+use stentor_proto::mvccpb::{Event, KeyValue, event::EventType};
 
 /// A pair as a change leaves it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Pair {
-    pub(crate) value: Bytes,
-    pub(crate) created: i64,
-    pub(crate) modified: i64,
-    pub(crate) version: u64,
+#[allow(missing_docs)]
+pub struct Pair {
+    pub value: Bytes,
+    pub created: i64,
+    pub modified: i64,
+    pub version: u64,
     /// The lease it is attached to, or 0.
-    pub(crate) lease: i64,
+    pub lease: i64,
+}
+
+impl From<&KeyValue> for Pair {
+    fn from(kv: &KeyValue) -> Pair {
+        Pair {
+            value: kv.value.clone(),
+            created: kv.create_revision,
+            modified: kv.mod_revision,
+            // A negative one is wrong, as none is.
+            version: u64::try_from(kv.version).unwrap_or_default(),
+            lease: kv.lease,
+        }
+    }
 }
 
 /// One change of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Change {
-    pub(crate) revision: i64,
-    pub(crate) key: String,
+#[allow(missing_docs)]
+pub struct Change {
+    pub revision: i64,
+    pub key: String,
     /// `None` if it was deleted.
-    pub(crate) after: Option<Pair>,
-    pub(crate) before: Option<Pair>,
+    pub after: Option<Pair>,
+    pub before: Option<Pair>,
 }
 
 /// One change as a member publishes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Published {
-    pub(crate) revision: i64,
-    pub(crate) key: String,
-    pub(crate) after: Option<Pair>,
+#[allow(missing_docs)]
+pub struct Published {
+    pub revision: i64,
+    pub key: String,
+    pub after: Option<Pair>,
 }
 
 impl Published {
+    /// As a watch tells it.
+    ///
     /// # Errors
-    /// A record that can't be read.
-    pub(crate) fn read(record: &Record) -> Result<Published, String> {
-        let pair = record.pair().map_err(|error| error.to_string())?;
+    /// An event without a pair, or whose key is no text.
+    pub fn of_event(event: &Event) -> Result<Published, String> {
+        let pair = event.kv.as_ref().ok_or("an event without a pair")?;
         let key = String::from_utf8(pair.key.to_vec()).map_err(|error| error.to_string())?;
-        let after = (!record.is_delete()).then_some(Pair {
-            value: pair.value,
-            created: pair.create_revision,
-            modified: pair.mod_revision,
-            version: u64::try_from(pair.version).unwrap_or_default(),
-            lease: pair.lease,
-        });
-        Ok(Published { revision: record.id.revision.get(), key, after })
+        let after = (event.r#type == EventType::Put as i32).then(|| Pair::from(pair));
+        Ok(Published { revision: pair.mod_revision, key, after })
     }
 }
 
 /// The history on which all members agree.
 #[derive(Debug)]
-pub(crate) struct Log {
-    pub(crate) changes: Vec<Change>,
+pub struct Log {
+    /// Every change, in order.
+    pub changes: Vec<Change>,
     /// When each revision was first published, from the second on.
-    pub(crate) published_at: Vec<Duration>,
-    pub(crate) compactions: BTreeSet<i64>,
-    pub(crate) revision: i64,
+    pub published_at: Vec<Duration>,
+    /// The revisions at which history was compacted.
+    pub compactions: BTreeSet<i64>,
+    /// The last revision.
+    pub revision: i64,
     /// Where each revision's changes begin, from the second on.
     begins: Vec<usize>,
     pairs: BTreeMap<String, Pair>,
 }
 
+impl Default for Log {
+    fn default() -> Log {
+        Log::new()
+    }
+}
+
 impl Log {
-    pub(crate) fn new() -> Log {
+    /// Of a store to which nothing has been written.
+    pub fn new() -> Log {
         Log {
             changes: Vec::new(),
             published_at: Vec::new(),
@@ -79,22 +101,28 @@ impl Log {
         }
     }
 
-    pub(crate) fn compacted(&self) -> i64 {
+    /// The revision compacted at last, or 0.
+    pub fn compacted(&self) -> i64 {
         self.compactions.last().copied().unwrap_or_default()
     }
 
     /// The changes of one revision.
-    pub(crate) fn at(&self, revision: i64) -> &[Change] {
+    pub fn at(&self, revision: i64) -> &[Change] {
         self.changes.get(self.places(revision)).unwrap_or_default()
     }
 
     /// A key as it is now.
-    pub(crate) fn pair(&self, key: &str) -> Option<&Pair> {
+    pub fn pair(&self, key: &str) -> Option<&Pair> {
         self.pairs.get(key)
     }
 
+    /// All pairs as they are now.
+    pub fn pairs(&self) -> &BTreeMap<String, Pair> {
+        &self.pairs
+    }
+
     /// When a revision was first published.
-    pub(crate) fn first_seen(&self, revision: i64) -> Option<Duration> {
+    pub fn first_seen(&self, revision: i64) -> Option<Duration> {
         self.published_at.get(number(revision)?).copied()
     }
 
@@ -108,7 +136,7 @@ impl Log {
     ///
     /// # Errors
     /// They are not what others have published, not the next revision, or not what follows from those before.
-    pub(crate) fn publish(&mut self, revision: i64, changes: &[Published], at: Duration) -> Result<(), String> {
+    pub fn publish(&mut self, revision: i64, changes: &[Published], at: Duration) -> Result<(), String> {
         if revision <= self.revision {
             let known = self.at(revision);
             let is_same = known.len() == changes.len()

@@ -7,18 +7,17 @@ use crate::log::Log;
 use crate::random::Random;
 
 /// Neighbours of each other: below, beside, and with the sign before the slash.
-pub(crate) const KEYS: [&str; 10] =
-    ["/a/1", "/a/1-x", "/a/1/x", "/a/1/y", "/a/10", "/a/2", "/a/2/x", "/b/1", "/b/1/x", "/c"];
+pub const KEYS: [&str; 10] = ["/a/1", "/a/1-x", "/a/1/x", "/a/1/y", "/a/10", "/a/2", "/a/2/x", "/b/1", "/b/1/x", "/c"];
 
 /// Those that are attached to leases, which others write too.
-pub(crate) const LEASED: [&str; 4] = ["/a/1/y", "/b/1", "/l/1", "/l/2"];
+pub const LEASED: [&str; 4] = ["/a/1/y", "/b/1", "/l/1", "/l/2"];
 
 /// Three of them and what was there before make a response that has to be sent in parts, though one write is
 /// below what a member accepts.
 const LARGE: usize = 300 << 10;
 
 /// Draws operations.
-pub(crate) struct Workload {
+pub struct Workload {
     random: Random,
     with_large: bool,
     /// Large ones to come: only one after another doubles a response by what was there before.
@@ -26,13 +25,19 @@ pub(crate) struct Workload {
 }
 
 impl Workload {
-    pub(crate) fn new(mut random: Random) -> Workload {
+    /// Of which one in six has large values now and then.
+    pub fn new(mut random: Random) -> Workload {
         let with_large = random.one_in(6);
         Workload { random, with_large, large_due: 0 }
     }
 
+    /// Of small values only.
+    pub fn of_small_values(random: Random) -> Workload {
+        Workload { random, with_large: false, large_due: 0 }
+    }
+
     /// The operation with this number, which its values begin with.
-    pub(crate) fn next(&mut self, log: &Log, number: usize) -> Ask {
+    pub fn next(&mut self, log: &Log, number: usize) -> Ask {
         if self.with_large && self.large_due == 0 && self.random.one_in(80) {
             self.large_due = self.random.between(2, 4);
         }
@@ -53,7 +58,7 @@ impl Workload {
     }
 
     /// Now and then one is due: at any revision that is not compacted yet, more often a recent one.
-    pub(crate) fn compaction(&mut self, log: &Log) -> Option<i64> {
+    pub fn compaction(&mut self, log: &Log) -> Option<i64> {
         if !self.random.one_in(60) {
             return None;
         }
