@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::Handle;
 
 use crate::auth::{Auth, Source};
 use crate::backoff::Backoff;
@@ -38,6 +39,7 @@ pub struct ClientBuilder {
     sync_interval: Option<Duration>,
     rebalance: Option<Duration>,
     monotonic_reads: bool,
+    lease_runtime: Option<Handle>,
 }
 
 /// Servers end connections that ping more often than every 5 s; with other requests between, 10 s is safe.
@@ -64,6 +66,7 @@ impl ClientBuilder {
             sync_interval: None,
             rebalance: None,
             monotonic_reads: false,
+            lease_runtime: None,
         }
     }
 
@@ -182,6 +185,17 @@ impl ClientBuilder {
         self
     }
 
+    /// Keeps leases alive on this runtime, over connections of its own; by default on the runtime that a lease is
+    /// granted in.
+    ///
+    /// For a program whose tasks can keep its runtime busy for as long as a lease lives. One more runtime with one
+    /// worker is enough, and has to outlive the leases: with it they are
+    /// [`Closed`](crate::LeaseLoss::Closed).
+    pub fn lease_runtime(mut self, runtime: Handle) -> Self {
+        self.lease_runtime = Some(runtime);
+        self
+    }
+
     /// Draws jitter from this seed. With a simulated network and a paused clock, everything a client does
     /// is then the same in every run; its clock is tokio's.
     pub fn seed(mut self, seed: u64) -> Self {
@@ -221,7 +235,15 @@ impl ClientBuilder {
         let (endpoints, dial) = self.dialling().map_err(|fault| Error::from_fault(&fault, false))?;
         let mut random = Random::seeded(self.seed.unwrap_or_else(Random::seed_of_the_system));
         let (backoff, try_timeout, observer) = (self.backoff, self.try_timeout, self.observer);
-        let options = PoolOptions { endpoints, dial, backoff, try_timeout, observer: observer.clone() };
+        let lease_runtime = self.lease_runtime;
+        let options = PoolOptions {
+            endpoints,
+            dial,
+            backoff,
+            try_timeout,
+            observer: observer.clone(),
+            lease_runtime: lease_runtime.clone(),
+        };
         Ok(Client::new(Core {
             pool: Pool::new(options, random.fork()),
             auth: Auth::new(self.credentials)?,
@@ -233,6 +255,7 @@ impl ClientBuilder {
             upkeep: Upkeep::new(self.sync_interval),
             rebalance: self.rebalance,
             floor: Floor::new(self.monotonic_reads),
+            lease_runtime,
             pinned: false,
         }))
     }

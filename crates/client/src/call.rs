@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
@@ -48,6 +49,8 @@ pub(crate) struct Core {
     pub(crate) rebalance: Option<Duration>,
     /// What reads do not go behind.
     pub(crate) floor: Floor,
+    /// Where leases are kept alive; `None` for where each is granted.
+    pub(crate) lease_runtime: Option<Handle>,
     /// Calls are about the one member there is: they go to it in whatever trouble it is.
     pub(crate) pinned: bool,
 }
@@ -217,6 +220,7 @@ impl Core {
             rebalance: None,
             // It is about what this member has, however old that is.
             floor: Floor::default(),
+            lease_runtime: self.lease_runtime.clone(),
             pinned: true,
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use stentor_proto::etcdserverpb::StatusRequest;
 use stentor_proto::etcdserverpb::maintenance_client::MaintenanceClient;
+use tokio::runtime::Handle;
 use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -33,6 +34,8 @@ pub(crate) struct PoolOptions {
     /// How long one try of a call may take.
     pub(crate) try_timeout: Duration,
     pub(crate) observer: Observer,
+    /// Where connections of leases live; `None` for where they are opened.
+    pub(crate) lease_runtime: Option<Handle>,
 }
 
 struct Inner {
@@ -40,6 +43,7 @@ struct Inner {
     dial: DialOptions,
     try_timeout: Duration,
     observer: Observer,
+    lease_runtime: Option<Handle>,
     health: Mutex<Health>,
     /// Counts the times an endpoint became usable again, or others took the place of all.
     recoveries: watch::Sender<u64>,
@@ -119,6 +123,7 @@ impl Pool {
             dial: options.dial,
             try_timeout: options.try_timeout,
             observer: options.observer,
+            lease_runtime: options.lease_runtime,
             health: Mutex::new(health),
             recoveries: watch::Sender::new(0),
             probers: Mutex::default(),
@@ -180,7 +185,7 @@ impl Pool {
     /// As [`connection`](Self::connection), to the endpoint `prefer` if that is usable.
     pub(crate) async fn connection_by(&self, class: Class, route: Route) -> Connection {
         if let Some(index) = route.prefer.filter(|&index| self.0.health().is_usable(index)) {
-            match self.0.open(index, class).await {
+            match self.open(index, class).await {
                 Ok(connection) => return connection,
                 Err(fault) => self.trouble(index, Trouble::of_opening(&fault)),
             }
@@ -200,7 +205,7 @@ impl Pool {
                 recoveries.changed().await.ok();
                 continue;
             };
-            match self.0.open(index, class).await {
+            match self.open(index, class).await {
                 Ok(connection) => return connection,
                 Err(fault) => {
                     self.trouble(index, Trouble::of_opening(&fault));
@@ -215,10 +220,23 @@ impl Pool {
         self.0.open(0, class).await
     }
 
+    /// Opens a connection on the runtime that is to carry it, where there is one.
+    async fn open(&self, index: usize, class: Class) -> Result<Connection, Fault> {
+        if let Some(runtime) = self.0.lease_runtime.as_ref().filter(|_| class == Class::Lease) {
+            let inner = self.0.clone();
+            // A runtime that has ended opens nothing: calls on leases can still be made from here.
+            if let Ok(opened) = runtime.spawn(async move { inner.open(index, class).await }).await {
+                return opened;
+            }
+        }
+        self.0.open(index, class).await
+    }
+
     /// A pool like this of one endpoint.
     pub(crate) fn narrowed(&self, endpoint: Endpoint, backoff: Backoff, random: Random) -> Pool {
         let (dial, try_timeout, observer) = (self.0.dial.clone(), self.0.try_timeout, self.0.observer.clone());
-        Pool::new(PoolOptions { endpoints: vec![endpoint], dial, backoff, try_timeout, observer }, random)
+        let (endpoints, lease_runtime) = (vec![endpoint], self.0.lease_runtime.clone());
+        Pool::new(PoolOptions { endpoints, dial, backoff, try_timeout, observer, lease_runtime }, random)
     }
 
     /// A call on the connection was answered, if only by a refusal.

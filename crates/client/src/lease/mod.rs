@@ -129,7 +129,8 @@ impl LeaseBuilder {
     }
 
     async fn start(self) -> Result<Lease> {
-        let runtime = runtime::current()?;
+        let here = runtime::current()?;
+        let runtime = self.client.core().lease_runtime.clone().unwrap_or(here);
         let (granted, sent) = self.grant.grant().await?;
         let (keeper, ends) = Keeper::new(self.client.shared_core(), granted, sent);
         runtime.spawn(keeper.run());

@@ -3,7 +3,7 @@ use std::time::Duration;
 use stentor_client::{Client, ErrorKind, KeyRange, Lease, LeaseId, LeaseLoss, LeaseState};
 use tokio::time::Instant;
 
-use crate::harness::{Rig, failed, over};
+use crate::harness::{Rig, failed, over, soon};
 
 const TTL: Duration = Duration::from_secs(30);
 
@@ -246,4 +246,34 @@ async fn leases_by_hand() {
     assert_eq!(client.lease_renew(id).await.unwrap(), None);
     assert_eq!(client.time_to_live(id).await.unwrap(), None);
     assert_eq!(client.delete(KeyRange::all()).await.unwrap().count, 0);
+}
+
+/// The program's runtime does not run at all after the grant: as if its tasks kept it busy.
+#[test]
+fn a_runtime_of_their_own_keeps_leases_alive() {
+    let runtime = |builder: &mut tokio::runtime::Builder| builder.enable_all().build().unwrap();
+    let own = runtime(tokio::runtime::Builder::new_multi_thread().worker_threads(1));
+    let programs = runtime(&mut tokio::runtime::Builder::new_current_thread());
+    let rig = own.block_on(Rig::start());
+    let client = rig.builder().lease_runtime(own.handle().clone()).build().unwrap();
+    let lease = programs.block_on(client.lease(Duration::from_secs(5)).into_future()).unwrap();
+    let mut changes = lease.changes();
+    let renewed = async {
+        let mut first = None;
+        loop {
+            // In between it may be doubtful, on a machine that is busy.
+            if let LeaseState::Alive { valid_until } = changes.next().await.unwrap()
+                && *first.get_or_insert(valid_until) < valid_until
+            {
+                break;
+            }
+        }
+    };
+    // The clock is the real one here.
+    let renewed = own.block_on(async { tokio::time::timeout(Duration::from_secs(60), renewed).await });
+    renewed.expect("a renewal");
+
+    // Without that runtime nobody renews it, and it says so.
+    own.shutdown_background();
+    assert_eq!(programs.block_on(soon(lease.lost())), LeaseLoss::Closed);
 }
