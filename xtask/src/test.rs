@@ -84,7 +84,7 @@ const CI: Counts = Counts {
     fuzz_cases: 20_000,
     schedules: 20_000,
     cluster_seeds: 500,
-    simulated_runs: 500,
+    simulated_runs: 1_000,
     chaos_minutes: 3,
 };
 const FULL: Counts = Counts {

@@ -5,6 +5,7 @@ mod calls;
 mod check;
 mod ending;
 mod faults;
+mod jobs;
 mod leases;
 mod member;
 mod operator;
@@ -22,7 +23,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use clap::Parser;
 
-use crate::reached::Reached;
+use crate::jobs::Found;
 use crate::run::{Outcome, run};
 
 /// Simulate clients, members and faults.
@@ -40,6 +41,15 @@ struct Args {
     /// Print what happened in each run
     #[arg(long)]
     trace: bool,
+    /// How many processes share the runs; as many as there are processors if not given
+    #[arg(long)]
+    jobs: Option<u64>,
+    /// Which of them this is, started by another one
+    #[arg(long, hide = true, requires = "of")]
+    part: Option<u64>,
+    /// How many they are
+    #[arg(long, hide = true, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    of: u64,
 }
 
 /// Below this many runs, something rare may be missed by chance.
@@ -47,31 +57,45 @@ const ENOUGH: u64 = 300;
 
 fn main() -> Result<ExitCode> {
     let args = Args::parse();
-    let (begun, mut sum, mut failed) = (Instant::now(), Reached::default(), 0);
-    for seed in args.from..args.from.saturating_add(args.seeds) {
-        let outcome = aligned(seed)?;
-        if args.trace {
-            println!("{}", outcome.trace.join("\n"));
-        }
-        sum.add(&outcome.reached);
-        let mut wrong = outcome.wrong;
-        if seed - args.from < args.twice {
-            wrong.extend(difference(&outcome.trace, &aligned(seed)?.trace));
-        }
-        if !wrong.is_empty() {
-            failed += 1;
-            println!("seed {seed} failed; repeat it with `cargo xtask simulate --seeds 1 --from {seed} --trace`");
-            wrong.iter().for_each(|wrong| println!("  {wrong}"));
-        }
+    if args.part.is_some() {
+        run_part(&args)?.tell();
+        return Ok(ExitCode::SUCCESS);
     }
+    let begun = Instant::now();
+    let processors = || std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+    let jobs = args.jobs.unwrap_or_else(processors).clamp(1, args.seeds.max(1));
+    let Found { failed, reached } = if jobs == 1 { run_part(&args)? } else { jobs::share(jobs)? };
     let millis = begun.elapsed().as_millis() as u64 / args.seeds.max(1);
     println!("{} runs, {failed} failed, {millis} ms each; reached:", args.seeds);
-    sum.rows().iter().for_each(|(name, count)| println!("  {count:>9} {name}"));
-    let missed = if args.seeds < ENOUGH { Vec::new() } else { sum.missed() };
+    reached.rows().iter().for_each(|(name, count)| println!("  {count:>9} {name}"));
+    let missed = if args.seeds < ENOUGH { Vec::new() } else { reached.missed() };
     if !missed.is_empty() {
         println!("never reached: {}", missed.join(", "));
     }
     Ok(if failed == 0 && missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Every so many-th run, from one on.
+fn run_part(args: &Args) -> Result<Found> {
+    let mut found = Found::default();
+    for offset in (args.part.unwrap_or(0)..args.seeds).step_by(usize::try_from(args.of)?) {
+        let seed = args.from.saturating_add(offset);
+        let outcome = aligned(seed)?;
+        if args.trace {
+            println!("{}", outcome.trace.join("\n"));
+        }
+        found.reached.add(&outcome.reached);
+        let mut wrong = outcome.wrong;
+        if offset < args.twice {
+            wrong.extend(difference(&outcome.trace, &aligned(seed)?.trace));
+        }
+        if !wrong.is_empty() {
+            found.failed += 1;
+            println!("seed {seed} failed; repeat it with `cargo xtask simulate --seeds 1 --from {seed} --trace`");
+            wrong.iter().for_each(|wrong| println!("  {wrong}"));
+        }
+    }
+    Ok(found)
 }
 
 /// A run that does not depend on those before it: tokio numbers its tasks throughout the process, and a

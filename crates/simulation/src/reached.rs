@@ -19,6 +19,13 @@ macro_rules! reached {
                 $(self.$name += other.$name;)*
             }
 
+            pub(crate) fn count_of(&mut self, name: &str) -> Option<&mut u64> {
+                match name {
+                    $(stringify!($name) => Some(&mut self.$name),)*
+                    _ => None,
+                }
+            }
+
             pub(crate) fn rows(&self) -> Vec<(&'static str, u64)> {
                 vec![$((stringify!($name), self.$name)),*]
             }
