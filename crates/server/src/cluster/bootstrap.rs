@@ -88,7 +88,8 @@ pub(crate) fn begin_restored(store: &Store, restore: &Restore) -> Result<(), Res
     let members = restore.members.iter().map(with_id).collect::<Result<Vec<_>, RestoredError>>()?;
     let own = members.iter().find(|member| member.name == restore.name);
     let own = own.ok_or_else(|| RestoredError::Name(restore.name.clone()))?.id;
-    let cluster_id = restored_cluster_id(members.iter().map(|member| member.id), &restore.sha256);
+    let ids = members.iter().map(|member| member.id);
+    let cluster_id = restored_cluster_id(ids, &restore.sha256, restore.bump_revision);
     begin_at_first(store)?;
     store.set_members(&members)?;
     Ok(store.set_identity(&Identity { cluster_id, member_id: own, ..Identity::default() })?)

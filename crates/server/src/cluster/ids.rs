@@ -25,13 +25,15 @@ pub(crate) fn cluster_id(members: impl IntoIterator<Item = u64>) -> u64 {
     first_bytes(hash)
 }
 
-/// The id of a cluster of these members that begins with what a snapshot of this SHA-256 holds: another one than
-/// that of a cluster of the same members before, and than that of members who begin with another snapshot.
+/// The id of a cluster of these members that begins with what a snapshot of this SHA-256 holds, so many revisions
+/// later: another one than that of a cluster of the same members before, and than that of members who begin with
+/// something else.
 #[cfg(any(test, all(feature = "binary", feature = "rocksdb")))]
-pub(crate) fn restored_cluster_id(members: impl IntoIterator<Item = u64>, sha256: &[u8]) -> u64 {
+pub(crate) fn restored_cluster_id(members: impl IntoIterator<Item = u64>, sha256: &[u8], bump: u64) -> u64 {
     let mut hash = Sha1::new();
     hash.update(cluster_id(members).to_be_bytes());
     hash.update(sha256);
+    hash.update(bump.to_be_bytes());
     first_bytes(hash)
 }
 
@@ -55,9 +57,10 @@ mod tests {
 
     #[test]
     fn a_restored_cluster_is_another_one() {
-        let ids = [cluster_id([1, 2]), restored_cluster_id([1, 2], b"one"), restored_cluster_id([1, 2], b"another")];
-        assert!(ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2]);
-        assert_eq!(ids[1], restored_cluster_id([2, 1], b"one"));
+        let id = |members, sha256| restored_cluster_id(members, sha256, 7);
+        let ids = [cluster_id([1, 2]), id([1, 2], b"one"), id([1, 2], b"two"), restored_cluster_id([1, 2], b"one", 8)];
+        assert_eq!(std::collections::BTreeSet::from(ids).len(), ids.len(), "{ids:?}");
+        assert_eq!(ids[1], id([2, 1], b"one"));
     }
 
     #[test]
