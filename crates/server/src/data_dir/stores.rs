@@ -20,6 +20,9 @@ const PRESENT: &str = "store.present";
 /// What received stores are called, before their number.
 const RECEIVED: &str = "store.received.";
 
+/// What stores are called while they are removed, before the name they had: half of one must not be taken for a store.
+const REMOVED: &str = "store.removed.";
+
 /// Where the present store of a data directory is, or would be.
 pub(super) fn present(path: &Path) -> PathBuf {
     let name = fs::read_to_string(path.join(PRESENT)).unwrap_or_default();
@@ -70,8 +73,30 @@ impl Stores {
                 others.push(path);
             }
         }
-        others.sort();
+        // The first one has no number.
+        others.sort_by_key(|path| number(path));
         Ok(others)
+    }
+
+    /// What an end in the midst of a removal has left.
+    fn remove_leftovers(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(REMOVED) {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn remove(&self, directory: &Path) -> io::Result<()> {
+        self.remove_leftovers()?;
+        let name = directory.file_name().unwrap_or_default().to_string_lossy();
+        let removed = self.path.join(format!("{REMOVED}{name}"));
+        fs::rename(directory, &removed)?;
+        // In this order also on disk.
+        File::open(&self.path)?.sync_all()?;
+        fs::remove_dir_all(removed)
     }
 
     fn begin_at(&self, directory: PathBuf) -> Result<Arc<dyn Engine>, EngineError> {
@@ -92,7 +117,9 @@ impl Received for Stores {
     }
 
     fn find(&self) -> Result<Option<Arc<dyn Engine>>, EngineError> {
-        let found = self.others().map_err(|error| EngineError::Io(error.to_string()))?;
+        let failed = |error: io::Error| EngineError::Io(error.to_string());
+        self.remove_leftovers().map_err(failed)?;
+        let found = self.others().map_err(failed)?;
         // There is one at most, unless an end came between an adoption and the tidying: the newest counts.
         match found.into_iter().rfind(|path| path.file_name().is_some_and(|name| name != STORE)) {
             Some(directory) => self.begin_at(directory).map(Some),
@@ -117,11 +144,15 @@ impl Received for Stores {
             if is_open || used.candidate.as_ref() == Some(&directory) {
                 continue;
             }
-            if let Err(error) = fs::remove_dir_all(&directory) {
+            if let Err(error) = self.remove(&directory) {
                 warn!(path = %directory.display(), %error, "a store that is not used any more can't be removed");
             }
         }
     }
+}
+
+fn number(store: &Path) -> Option<u64> {
+    store.file_name()?.to_str()?.strip_prefix(RECEIVED)?.parse().ok()
 }
 
 /// Whole or not at all, also after a crash.
@@ -182,5 +213,29 @@ mod tests {
         drop((first, second));
         stores.tidy();
         assert_eq!(stores.others().unwrap().len(), 1, "the candidate stays");
+    }
+
+    #[test]
+    fn half_of_a_store_is_not_taken_for_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let (engine, stores) = open(path).unwrap();
+        fill(&engine, 1);
+        for number in [9, 10] {
+            fill(&stores.begin_at(path.join(format!("{RECEIVED}{number}"))).unwrap(), number);
+        }
+        assert_eq!(stores.find().unwrap().map(|engine| index(&engine)), Some(10), "the newest, by its number");
+        // An end in the midst of its removal.
+        stores.used.lock().candidate = None;
+        fs::rename(path.join("store.received.10"), path.join("store.removed.store.received.10")).unwrap();
+        fs::remove_file(path.join("store.removed.store.received.10/CURRENT")).unwrap();
+        assert_eq!(stores.find().unwrap().map(|engine| index(&engine)), Some(9));
+        assert!(!path.join("store.removed.store.received.10").exists());
+        // No name that a store has is there while it goes.
+        stores.used.lock().candidate = None;
+        stores.tidy();
+        assert!(stores.others().unwrap().is_empty() && stores.find().unwrap().is_none());
+        let names: Vec<_> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, [STORE]);
     }
 }
