@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::endpoint::Endpoint;
 use crate::error::Error;
+use crate::watch::ServerVersion;
 
 /// Something that happened to a client. See [`ClientBuilder::on_event`](crate::ClientBuilder::on_event).
 #[derive(Clone, Debug)]
@@ -40,6 +42,16 @@ pub enum ClientEvent {
         watchers: usize,
         /// Time since the interruption.
         gap: Duration,
+    },
+    /// A member runs a version of etcd whose watches are known to have faults that no client can make up for. Told,
+    /// and logged, once by a client, for the first such member that one of its watch streams goes to.
+    FlawedServer {
+        /// Which one.
+        endpoint: Endpoint,
+        /// Its version.
+        version: String,
+        /// What is wrong with it.
+        flaw: &'static str,
     },
     /// A connection was opened in the place of one that had ended.
     Reconnected {
@@ -128,9 +140,20 @@ type Hook = dyn Fn(&ClientEvent) + Send + Sync;
 pub(crate) struct Observer {
     pub(crate) hook: Option<Arc<Hook>>,
     pub(crate) metrics: Option<Arc<dyn Metrics>>,
+    has_warned: Arc<AtomicBool>,
 }
 
 impl Observer {
+    /// Says what is wrong with the version of a member, if something is, and for the first such member alone.
+    pub(crate) fn warn_of(&self, version: ServerVersion, endpoint: &Endpoint) {
+        let Some(flaw) = version.flaw() else { return };
+        if !self.has_warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(%endpoint, %version, "the server's version has faults in its watches: {flaw}");
+            let (endpoint, version) = (endpoint.clone(), version.to_string());
+            self.tell(|| ClientEvent::FlawedServer { endpoint, version, flaw });
+        }
+    }
+
     /// The event is made only if somebody wants it.
     pub(crate) fn tell(&self, event: impl FnOnce() -> ClientEvent) {
         if let Some(hook) = &self.hook {

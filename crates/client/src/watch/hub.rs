@@ -31,6 +31,9 @@ use crate::{Revision, runtime};
 /// Watchers on one stream, at most: they share what a server gives a stream, and its silence.
 const WATCHERS_PER_LANE: usize = 256;
 
+/// How often a member that does not answer is asked for its version.
+const VERSION_TRIES: usize = 3;
+
 /// What the tasks have found and the hub has not looked at yet. A stream whose responses find no room here
 /// is read no further until they do.
 const REPORTS: usize = 64;
@@ -353,7 +356,13 @@ impl Hub {
                     self.endpoints_changed();
                 }
             }
-            Report::Version(version) => berth.lane.version(version),
+            Report::Version(version) => {
+                berth.lane.version(version);
+                let connection = berth.stream.as_ref().and_then(|stream| stream.connection.as_ref());
+                if let (Some(version), Some(connection)) = (version, connection) {
+                    self.core.observer.warn_of(version, &connection.endpoint);
+                }
+            }
             Report::Response(response) => berth.received(&self.core, response, now),
             Report::Broke(fault) => {
                 berth.broke(&self.core, &fault, now);
@@ -420,9 +429,14 @@ impl Hub {
         let (reporter, patience) = (self.reporter.clone(), self.core.pool.try_timeout());
         self.tasks.spawn(async move {
             let mut stub = stub!(MaintenanceClient<_>, connection.channel);
-            let status = tokio::time::timeout(patience, stub.status(StatusRequest {})).await;
-            let version = status.ok().and_then(std::result::Result::ok);
-            let version = version.and_then(|status| ServerVersion::parse(&status.into_inner().version));
+            let mut status = None;
+            for _ in 0..VERSION_TRIES {
+                if let Ok(answer) = tokio::time::timeout(patience, stub.status(StatusRequest {})).await {
+                    status = answer.ok();
+                    break;
+                }
+            }
+            let version = status.and_then(|status| ServerVersion::parse(&status.into_inner().version));
             reporter.send((id, epoch, Report::Version(version))).await.ok();
         });
     }

@@ -13,3 +13,4 @@ pub use builder::WatchBuilder;
 pub use handle::{Events, Watch, WatchControl};
 pub(crate) use hub::HubHandle;
 pub use item::{Batch, Event, EventKind, Interruption, Prev, WatchItem};
+pub(crate) use resume::ServerVersion;

@@ -15,13 +15,13 @@ impl Rig {
         Ok(Follower::new(self.client.watch(range).after(at(after)).prev_kv().notices().progress().await?, after))
     }
 
-    async fn compact(&mut self, revision: i64) -> Result<()> {
+    pub(crate) async fn compact(&mut self, revision: i64) -> Result<()> {
         self.direct.kv.compact(CompactionRequest { revision, physical: true }).await?;
         Ok(())
     }
 
     /// Runs `meanwhile` with every connection closed and none possible.
-    async fn cut_off(&mut self, meanwhile: impl AsyncFnOnce(&mut Rig) -> Result<()>) -> Result<()> {
+    pub(crate) async fn cut_off(&mut self, meanwhile: impl AsyncFnOnce(&mut Rig) -> Result<()>) -> Result<()> {
         self.proxies.iter().for_each(|proxy| proxy.set(Mode::Refusing));
         until("no connection", || self.proxies.iter().all(|proxy| proxy.connections() == 0)).await?;
         meanwhile(self).await?;

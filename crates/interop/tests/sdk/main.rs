@@ -4,6 +4,7 @@
 mod breaks;
 mod ends;
 mod locks;
+mod reflector;
 mod rig;
 mod task_agent;
 mod thousands;
