@@ -42,7 +42,7 @@ fn newest(view: &IndexView) -> Revision {
 }
 
 #[divan::bench(args = SIZES)]
-fn put_again(bencher: Bencher, keys: u64) {
+fn put_again(bencher: Bencher<'_, '_>, keys: u64) {
     let mut index = filled(keys);
     let mut n = keys;
     let next = || {
@@ -57,7 +57,7 @@ fn put_again(bencher: Bencher, keys: u64) {
 }
 
 #[divan::bench(args = SIZES)]
-fn get(bencher: Bencher, keys: u64) {
+fn get(bencher: Bencher<'_, '_>, keys: u64) {
     let view = filled(keys).view();
     let (at, mut n) = (newest(&view), 0);
     let next = || {
@@ -68,7 +68,7 @@ fn get(bencher: Bencher, keys: u64) {
 }
 
 #[divan::bench(args = SIZES)]
-fn page(bencher: Bencher, keys: u64) {
+fn page(bencher: Bencher<'_, '_>, keys: u64) {
     let view = filled(keys).view();
     let (at, mut n) = (newest(&view), 0);
     let next = || {
@@ -80,7 +80,7 @@ fn page(bencher: Bencher, keys: u64) {
 }
 
 #[divan::bench(args = SIZES)]
-fn count(bencher: Bencher, keys: u64) {
+fn count(bencher: Bencher<'_, '_>, keys: u64) {
     let view = filled(keys).view();
     let range = KeyRange::prefix("/registry/");
     bencher.bench_local(|| view.count(black_box(&range), newest(&view)));

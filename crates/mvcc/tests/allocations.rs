@@ -1,6 +1,8 @@
 //! What a write and a read allocate: counts, which no machine changes. On RocksDB: of the engine in memory,
 //! which is made for tests, there is more than of the store.
 
+#![allow(clippy::unwrap_used)]
+
 use stentor_mvcc::Store;
 use stentor_mvcc::engine::rocksdb::{Options, RocksDbEngine};
 use stentor_proto::etcdserverpb::{PutRequest, RangeRequest};

@@ -1,5 +1,7 @@
 //! What an event allocates: nothing, for each watcher that gets it.
 
+#![allow(clippy::unwrap_used)]
+
 use std::sync::Arc;
 
 use stentor_mvcc::Store;
