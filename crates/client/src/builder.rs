@@ -77,7 +77,7 @@ impl ClientBuilder {
     }
 
     /// Shows this token, a JWT for one, that the program got from elsewhere. It is never renewed: when it has
-    /// expired, calls and watches end with [`Unauthenticated`](ErrorKind::Unauthenticated). With
+    /// expired, calls and watches end with [`Unauthenticated`](crate::ErrorKind::Unauthenticated). With
     /// [`credentials_from`](Self::credentials_from) it can be.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.credentials = Source::Fixed(Secret::token(token));
@@ -179,7 +179,7 @@ impl ClientBuilder {
     /// Only [`serializable`](crate::Get::serializable) reads could: the member that answers may be behind the one
     /// before. With this, such an answer is dropped, and the read is made once more in agreement with the other
     /// members. If even that is behind, the store has lost its history:
-    /// [`HistoryReset`](ErrorKind::HistoryReset), once, and reads go on from there.
+    /// [`HistoryReset`](crate::ErrorKind::HistoryReset), once, and reads go on from there.
     pub fn monotonic_reads(mut self) -> Self {
         self.monotonic_reads = true;
         self
@@ -227,9 +227,9 @@ impl ClientBuilder {
     /// A client that has not touched the network yet: it connects when something is asked of it.
     ///
     /// # Errors
-    /// [`InvalidEndpoint`](ErrorKind::InvalidEndpoint) for an address that cannot be read, or none at all; for
-    /// `https://` without settings of TLS, and `http://` with them. [`Tls`](ErrorKind::Tls) for settings of TLS
-    /// that cannot be used: their files are read here. [`Unauthenticated`](ErrorKind::Unauthenticated) for a
+    /// [`InvalidEndpoint`](crate::ErrorKind::InvalidEndpoint) for an address that cannot be read, or none at all; for
+    /// `https://` without settings of TLS, and `http://` with them. [`Tls`](crate::ErrorKind::Tls) for settings of TLS
+    /// that cannot be used: their files are read here. [`Unauthenticated`](crate::ErrorKind::Unauthenticated) for a
     /// token that no request can carry.
     pub fn build(self) -> Result<Client> {
         let (endpoints, dial) = self.dialling().map_err(|fault| Error::from_fault(&fault, false))?;
@@ -263,8 +263,8 @@ impl ClientBuilder {
     /// A client that is known to reach one of its endpoints, and whose credentials are good.
     ///
     /// # Errors
-    /// As [`build`](Self::build); [`Unavailable`](ErrorKind::Unavailable) if no endpoint answered within
-    /// the call timeout; [`Unauthenticated`](ErrorKind::Unauthenticated) if the credentials were refused.
+    /// As [`build`](Self::build); [`Unavailable`](crate::ErrorKind::Unavailable) if no endpoint answered within
+    /// the call timeout; [`Unauthenticated`](crate::ErrorKind::Unauthenticated) if the credentials were refused.
     ///
     /// # Cancel safety
     /// If the future is dropped, nothing is left open.
