@@ -53,12 +53,19 @@ fn a_silent_server_is_given_up_in_time() {
 
 #[test]
 fn what_is_not_built_is_refused() {
-    for flag in ["--cacert=x", "--cert=x", "--key=x", "--insecure-transport=false", "--discovery-srv=example.org"] {
+    let run = ours("", "get a --discovery-srv=example.org");
+    assert_eq!(run.code, 4, "{run:?}");
+    assert!(run.err.contains("not supported yet"), "{run:?}");
+}
+
+#[test]
+fn settings_of_tls_that_cannot_be_used_are_refused_before_anybody_is_asked() {
+    for flag in ["--cert=x", "--key=x"] {
         let run = ours("", &format!("get a {flag}"));
-        assert_eq!(run.code, 4, "{run:?}");
-        assert!(run.err.contains("not supported yet"), "{run:?}");
+        assert_eq!((run.code, run.err.contains("together")), (128, true), "{run:?}");
     }
-    assert!(ours("", "get a --endpoints=https://127.0.0.1:1").err.contains("TLS is not supported yet"));
+    let run = ours("", "get a --cacert=/nowhere/ca.pem");
+    assert_eq!((run.code, run.err.contains("/nowhere/ca.pem")), (128, true), "{run:?}");
 }
 
 #[test]
