@@ -127,11 +127,15 @@ async fn serve(config: &Config) -> Result<(), RunError> {
         member.node.has_leader().await;
         Ok::<_, RunError>(())
     };
-    tokio::select! {
-        led = taking_part => led?,
-        () = member.node.removed() => return Ok(()),
-        _ = terminate.recv() => return Ok(()),
-        _ = interrupt.recv() => return Ok(()),
+    let takes_part = tokio::select! {
+        led = taking_part => led.map(|()| true),
+        () = member.node.removed() => Ok(false),
+        _ = terminate.recv() => Ok(false),
+        _ = interrupt.recv() => Ok(false),
+    };
+    if !matches!(takes_part, Ok(true)) {
+        end(member, server, peer_server).await;
+        return takes_part.map(drop);
     }
     let client_app = if client_http.is_empty() { member.app() } else { member.grpc_app() };
     attach(&server, client, &client_app, tls.as_ref())?;
@@ -152,12 +156,17 @@ async fn serve(config: &Config) -> Result<(), RunError> {
     }
     member.node.hand_over(HAND_OVER_TIME).await;
     member.set_serving(false).await;
+    end(member, server, peer_server).await;
+    Ok(())
+}
+
+/// Stops everything that runs, and waits for it: a process that ends while its threads use the store may crash.
+async fn end(member: Member, server: Server, peer_server: Server) {
     if !server.shutdown(STOP_TIME).await {
         info!("calls that had not ended were cut");
     }
     peer_server.shutdown(STOP_TIME).await;
     member.ended().await;
-    Ok(())
 }
 
 /// The sockets for other members. One that is alone and was not told where to listen does without them if the
