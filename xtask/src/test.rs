@@ -20,9 +20,11 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 
@@ -119,7 +121,7 @@ impl Counts {
 const PROFILE: &str = "--profile=test-fast";
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let mut steps = Steps::default();
+    let mut steps = Steps { silence: args.ci.then_some(SILENCE), ..Steps::default() };
     steps.must("packages and RocksDB", || rocksdb::ensure(!args.no_install))?;
     let found = steps.must("other etcd versions", || peers::find(!args.no_install))?;
     found.report(args.ci)?;
@@ -237,9 +239,14 @@ impl Args {
     }
 }
 
+/// How long tests may print nothing in CI, where nobody is there to end one that hangs.
+const SILENCE: Duration = Duration::from_secs(20 * 60);
+
 /// What was run, and how it went.
 #[derive(Default)]
 struct Steps {
+    /// A command that prints nothing for so long is ended.
+    silence: Option<Duration>,
     rows: Vec<(&'static str, u64, bool)>,
     tally: Tally,
 }
@@ -291,18 +298,40 @@ impl Steps {
 
     /// Runs a command of tests, shows what it prints and counts its closing lines.
     fn watch(&mut self, command: &mut Command) -> Result<bool> {
+        if self.silence.is_some() {
+            // All that it has started can then be ended with it.
+            command.process_group(0);
+        }
         let mut child = command
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot start {}", machine::show(command)))?;
         let output = child.stdout.take().context("cargo has no output")?;
-        for line in BufReader::new(output).split(b'\n') {
-            let line = line?;
+        let (sender, lines) = mpsc::channel();
+        let reader =
+            std::thread::spawn(move || BufReader::new(output).split(b'\n').try_for_each(|line| sender.send(line).ok()));
+        let hangs = loop {
+            let line = match self.silence {
+                Some(limit) => lines.recv_timeout(limit),
+                None => lines.recv().map_err(RecvTimeoutError::from),
+            };
+            let line = match line {
+                Ok(line) => line?,
+                Err(error) => break error == RecvTimeoutError::Timeout,
+            };
             let line = String::from_utf8_lossy(&line);
             println!("{line}");
             self.tally.count(&line);
+        };
+        if hangs {
+            println!("nothing was printed for too long: ended");
+            machine::run(Command::new("kill").args(["-KILL", "--", &format!("-{}", child.id())]))?;
         }
-        Ok(child.wait()?.success())
+        // A process that outlives the group may hold the pipe for ever.
+        if !hangs && reader.join().is_err() {
+            bail!("reading what {} printed failed", machine::show(command));
+        }
+        Ok(child.wait()?.success() && !hangs)
     }
 
     fn finish(self, missing_peers: &[&str]) -> Result<()> {
@@ -334,6 +363,17 @@ mod tests {
         tally.count("test result: FAILED. 4 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1s");
         tally.count("running 5 tests");
         assert_eq!(tally, Tally { passed: 7, failed: 2, ignored: 1 });
+    }
+
+    #[test]
+    fn tests_that_hang_are_ended_and_have_failed() {
+        let mut steps = Steps { silence: Some(Duration::from_millis(200)), ..Steps::default() };
+        let lines = "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s";
+        let mut hangs = Command::new("sh");
+        assert!(!steps.watch(hangs.args(["-c", &format!("echo '{lines}'; sleep 600")])).unwrap());
+        assert_eq!(steps.tally.passed, 3);
+        assert!(steps.watch(&mut Command::new("true")).unwrap());
+        assert!(!steps.watch(&mut Command::new("false")).unwrap());
     }
 
     #[test]
