@@ -38,6 +38,14 @@ pub struct Gate {
     accepting: JoinHandle<()>,
 }
 
+/// The addresses of a connection to a gate.
+pub struct Ends {
+    /// Of the one who opened it.
+    pub client: SocketAddr,
+    /// Of the gate.
+    pub server: SocketAddr,
+}
+
 /// What becomes of the connections of one link.
 pub struct Link {
     mode: watch::Sender<Mode>,
@@ -79,14 +87,11 @@ impl Link {
 
 impl Gate {
     /// Listens for connections to `endpoint`, as [`Server::endpoint`](crate::process::Server::endpoint) gives it;
-    /// `link` says to which link the connection from an address belongs, if to any: else it is reset.
+    /// `link` says to which link a connection belongs, if to any: else it is reset.
     ///
     /// # Errors
     /// When the endpoint can't be read or no port is free.
-    pub async fn start(
-        endpoint: &str,
-        link: impl Fn(SocketAddr) -> Option<Arc<Link>> + Send + 'static,
-    ) -> Result<Gate> {
+    pub async fn start(endpoint: &str, link: impl Fn(Ends) -> Option<Arc<Link>> + Send + 'static) -> Result<Gate> {
         let target = endpoint.trim_start_matches("http://").parse().context("not an address of this machine")?;
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("cannot listen")?;
         let address = listener.local_addr()?;
@@ -152,12 +157,13 @@ impl Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, target: SocketAddr, link: impl Fn(SocketAddr) -> Option<Arc<Link>>) {
+async fn accept(listener: TcpListener, target: SocketAddr, link: impl Fn(Ends) -> Option<Arc<Link>>) {
     let mut connections = JoinSet::new();
     loop {
         let Ok((client, address)) = listener.accept().await else { continue };
         while connections.try_join_next().is_some() {}
-        let Some(link) = link(address) else {
+        let Ok(server) = client.local_addr() else { continue };
+        let Some(link) = link(Ends { client: address, server }) else {
             reset(&client);
             continue;
         };

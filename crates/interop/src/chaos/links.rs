@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
 
-use crate::proxy::{Gate, Link, Mode};
+use crate::proxy::{Ends, Gate, Link, Mode};
 
 /// All links between so many members.
 pub(super) struct Links {
@@ -33,7 +33,7 @@ impl Links {
         for listen in listens {
             let to_this: Vec<_> = listens.iter().map(|_| Arc::new(Link::default())).collect();
             let (senders, processes) = (to_this.clone(), processes.clone());
-            let link = move |address| senders.get(processes.owner(address)?).cloned();
+            let link = move |ends: Ends| senders.get(processes.owner(&ends)?).cloned();
             gates.push(Gate::start(listen, link).await?);
             links.push(to_this);
         }
@@ -72,21 +72,30 @@ impl Links {
 }
 
 impl Processes {
-    /// The member whose connection comes from an address.
-    fn owner(&self, address: SocketAddr) -> Option<usize> {
+    /// The member whose connection this is.
+    fn owner(&self, ends: &Ends) -> Option<usize> {
         let processes = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let sockets = std::fs::read_to_string("/proc/net/tcp").ok()?;
-        let socket = socket_at(&sockets, address)?;
+        let socket = socket_between(&sockets, ends)?;
         processes.iter().position(|process| process.is_some_and(|process| holds(process, &socket)))
     }
 }
 
-/// The kernel's number of the socket at a local address, from its table.
-fn socket_at(table: &str, address: SocketAddr) -> Option<String> {
+/// The kernel's number of the socket at the client's end, from its table. Its own address alone would not do: another
+/// connection may have had the same port to another address a moment ago, or have it now.
+fn socket_between(table: &str, ends: &Ends) -> Option<String> {
+    let (local, remote) = (in_table(ends.client)?, in_table(ends.server)?);
+    table.lines().find_map(|line| {
+        let columns: Vec<_> = line.split_whitespace().collect();
+        let at_client = columns.get(1) == Some(&local.as_str()) && columns.get(2) == Some(&remote.as_str());
+        at_client.then(|| columns.get(9).map(|&number| number.to_owned())).flatten()
+    })
+}
+
+/// An address as the kernel's table writes it.
+fn in_table(address: SocketAddr) -> Option<String> {
     let SocketAddr::V4(address) = address else { return None };
-    let local = format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port());
-    let row = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    row.into_iter().find(|row| row.get(1) == Some(&local.as_str())).and_then(|row| Some((*row.get(9)?).to_owned()))
+    Some(format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port()))
 }
 
 fn holds(process: u32, socket: &str) -> bool {
@@ -97,6 +106,8 @@ fn holds(process: u32, socket: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::io::AsyncReadExt as _;
     use tokio::net::{TcpListener, TcpStream};
 
@@ -105,13 +116,25 @@ mod tests {
     #[test]
     fn a_socket_is_found_in_the_kernels_table() {
         let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
-                     0: 0100007F:1F90 0100007F:D431 01 00000000:00000000 00:00000000 00000000  1000        0 4242 1\n";
-        assert_eq!(socket_at(table, "127.0.0.1:8080".parse().unwrap()), Some("4242".to_owned()));
-        assert_eq!(socket_at(table, "127.0.0.1:8081".parse().unwrap()), None);
+                     0: 0100007F:1F90 0100007F:0009 06 00000000:00000000 03:00000000 00000000     0        0 0 3\n   \
+                     1: 0100007F:D431 0100007F:1F90 01 00000000:00000000 00:00000000 00000000  1000        0 4141 1\n   \
+                     2: 0100007F:1F90 0100007F:D431 01 00000000:00000000 00:00000000 00000000  1000        0 4242 1\n";
+        let ends =
+            |client: &str, server: &str| Ends { client: client.parse().unwrap(), server: server.parse().unwrap() };
+        let found = |client, server| socket_between(table, &ends(client, server));
+        assert_eq!(found("127.0.0.1:8080", "127.0.0.1:54321").as_deref(), Some("4242"), "not the one that has ended");
+        assert_eq!(found("127.0.0.1:54321", "127.0.0.1:8080").as_deref(), Some("4141"));
+        assert_eq!(found("127.0.0.1:8081", "127.0.0.1:54321"), None);
     }
 
     #[tokio::test]
     async fn a_connection_belongs_to_the_member_that_opened_it() {
+        // What is refused by mistake would be waited for without an end.
+        let checked = tokio::time::timeout(Duration::from_secs(60), cuts_links_by_owner());
+        checked.await.expect("a connection was not passed on");
+    }
+
+    async fn cuts_links_by_owner() {
         let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let listen = format!("http://{}", server.local_addr().unwrap());
         let links = Links::start(&[listen, "http://127.0.0.1:9".to_owned()]).await.unwrap();
