@@ -145,7 +145,7 @@ impl Peer for PeerService {
             return Err(unfit());
         }
         let (done, is_done) = oneshot::channel();
-        self.tell(Event::Received(message, Arrived { engine, place: place_on_disk, done })).await?;
+        self.tell(Event::Received(message, Arrived::new(engine, place_on_disk, done))).await?;
         is_done.await.map_err(|_| Status::from(EtcdError::Stopped))?;
         Ok(Response::new(SnapshotResponse {}))
     }

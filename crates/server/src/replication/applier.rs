@@ -12,7 +12,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::driver::Arrived;
+use super::arrived::Arrived;
 use super::pending::{Pending, Waiting};
 use super::proposer::{Halt, WriteHealth};
 use crate::failpoints;

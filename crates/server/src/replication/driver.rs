@@ -6,17 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use stentor_mvcc::engine::Engine;
 use stentor_mvcc::{LogPosition, Store};
 use stentor_proto::EtcdError;
 use stentor_raft::log::Position;
 use stentor_raft::{Change, Committed, Follower, Membership, Message, Outputs, Refused, Replica, Role, Standing};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::applier::{Applier, Progress, Work};
+use super::arrived::Arrived;
 use super::pending::Pending;
 use super::proposer::{Halt, MAX_PENDING, Proposal, WriteHealth};
 use super::reads::Reads;
@@ -76,25 +76,6 @@ pub(crate) enum Event {
     Transfer(u64),
     /// How far are the others? Nobody, unless this is the leader.
     Followers(oneshot::Sender<(u64, Vec<Follower>)>),
-}
-
-/// A store that has come from another member.
-pub(crate) struct Arrived {
-    pub(crate) engine: Arc<dyn Engine>,
-    /// Its place on disk, where no other store is received until it is in use or refused, whatever becomes of
-    /// who has received it.
-    pub(crate) place: OwnedSemaphorePermit,
-    /// Told then.
-    pub(crate) done: oneshot::Sender<()>,
-}
-
-impl Arrived {
-    /// It is in use, or refused.
-    pub(super) fn settle(self) {
-        drop(self.place);
-        // Whoever has received it may be gone.
-        let _ = self.done.send(());
-    }
 }
 
 /// What has happened.
@@ -226,7 +207,7 @@ impl Driver {
             Event::Received(message, arrived) => {
                 // What came before must not be mixed up with what it says.
                 self.advance()?;
-                self.arrived = Some(arrived);
+                self.arrived = Some(arrived.offered());
                 self.replica.step(message);
                 self.advance()?;
                 // Not wanted any more: it goes with the next one, or at the next start.

@@ -3,11 +3,13 @@
 //! - `proposer.rs`: what callers hold. It numbers a proposal and waits for its answer.
 //! - `driver.rs`: the task that owns the replica and its log. It groups what is proposed: one group, one sync.
 //! - `applier.rs`: the task that applies what is committed to the store, and answers.
+//! - `arrived.rs`: a whole store that another member has sent, on its way through both.
 //!
 //! There is no timer in the way of a write: a lone one goes at once, and under load the group is what came
 //! in during the last sync. While the driver waits for the disk, the applier works on the group before.
 
 mod applier;
+mod arrived;
 mod driver;
 mod pending;
 mod proposer;
@@ -25,7 +27,8 @@ use tokio::sync::{mpsc, watch};
 
 pub(crate) use self::applier::Applier;
 use self::applier::Progress;
-pub(crate) use self::driver::{Arrived, Driver, Event};
+pub(crate) use self::arrived::Arrived;
+pub(crate) use self::driver::{Driver, Event};
 use self::pending::Pending;
 pub(crate) use self::proposer::WriteHealth;
 pub use self::proposer::{Halt, MAX_PENDING, ProposeError, Proposer};
