@@ -7,7 +7,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::cmd::{
-    alarm, check, completion, defrag, del, endpoint, get, lease, member, put, snapshot, txn, watch, watchers,
+    alarm, check, completion, defrag, del, endpoint, get, lease, log, member, put, snapshot, txn, watch, watchers,
 };
 use crate::cmd::{compaction, version};
 use crate::failure::{Exit, Failure, Result};
@@ -49,6 +49,7 @@ pub(crate) enum Command {
     Endpoint(endpoint::Args),
     Member(member::Args),
     Snapshot(snapshot::Args),
+    Log(log::Args),
     Defrag(defrag::Args),
     Alarm(alarm::Args),
     Check(check::Args),

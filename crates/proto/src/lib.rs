@@ -5,6 +5,7 @@
 //! crate needs no protoc. Without its features it needs no gRPC library either.
 
 mod error;
+pub mod log_entry;
 mod range;
 mod revision;
 pub mod snapshot;

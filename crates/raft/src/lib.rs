@@ -13,11 +13,13 @@ pub mod log;
 mod logger;
 mod membership;
 mod message;
+mod payload;
 mod replica;
 mod storage;
 mod wire;
 
 pub use membership::{Change, Membership};
 pub use message::Message;
-pub use replica::{Committed, Follower, Options, Outputs, Payload, Refused, Replica, ReplicaError, Role, Standing};
+pub use payload::Payload;
+pub use replica::{Committed, Follower, Options, Outputs, Refused, Replica, ReplicaError, Role, Standing};
 pub use wire::WireError;

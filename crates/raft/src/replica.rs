@@ -10,18 +10,18 @@ use std::cell::RefCell;
 use std::io;
 
 use bytes::Bytes;
-use protobuf::Message as _;
-use raft::eraftpb::{ConfChange, Entry, EntryType};
+use raft::eraftpb::{Entry, EntryType};
 use raft::{Config, GetEntriesContext, RawNode, StateRole};
 
 pub use self::error::{Refused, ReplicaError};
 pub use self::options::Options;
-pub use self::outputs::{Committed, Follower, Outputs, Payload, Role, Standing};
+pub use self::outputs::{Committed, Follower, Outputs, Role, Standing};
 use crate::failpoints;
 use crate::log::{Durability, HardState, Log, LogError, Position};
 use crate::logger::logger;
 use crate::membership::{Change, Membership};
 use crate::message::Message;
+use crate::payload::Payload;
 use crate::storage::{self, Storage};
 
 /// One member.
@@ -453,19 +453,8 @@ fn commit(outputs: &mut impl Outputs, entries: Vec<Entry>) -> Result<(), Replica
 }
 
 fn committed(entry: Entry) -> Result<Committed, ReplicaError> {
-    let position = storage::position_of(&entry);
-    let change_error = |cause: String| ReplicaError::Change { index: position.index, cause };
-    let payload = match entry.get_entry_type() {
-        EntryType::EntryNormal if entry.data.is_empty() => Payload::Nothing,
-        EntryType::EntryNormal => Payload::Entry(entry.data),
-        EntryType::EntryConfChange => {
-            let mut change = ConfChange::default();
-            change.merge_from_bytes(&entry.data).map_err(|e| change_error(e.to_string()))?;
-            Payload::Change(Change::from_raft(&change), change.context)
-        }
-        EntryType::EntryConfChangeV2 => return Err(change_error("of a kind that is never proposed".to_owned())),
-    };
-    Ok(Committed { position, context: entry.context, payload })
+    let entry = storage::from_raft(&entry);
+    Ok(Committed { position: entry.position, context: entry.context.clone(), payload: Payload::of(entry)? })
 }
 
 fn library(error: raft::Error) -> ReplicaError {

@@ -32,7 +32,6 @@ mod compactor;
 pub mod corruption;
 mod gate;
 mod lessor;
-pub mod log_entry;
 pub mod node;
 pub mod peers;
 mod quota;

@@ -200,7 +200,7 @@ impl Node {
             heartbeat: config.heartbeat_interval,
             election_timeout: settings.election_timeout,
             forces_new_cluster: config.force_new_cluster,
-            catch_up_entries: config.snapshot_catchup_entries,
+            catch_up_entries: if config.keeps_log { u64::MAX } else { config.snapshot_catchup_entries },
             compactions: compactions.clone(),
             health: write_health.clone(),
             metrics: metrics.clone(),

@@ -8,8 +8,8 @@ use stentor_proto::etcdserverpb::{
     AlarmRequest, CompactionRequest, Compare, DeleteRangeRequest, LeaseGrantRequest, LeaseRevokeRequest, RangeRequest,
     RequestOp, TxnRequest, compare, request_op,
 };
+use stentor_proto::log_entry::{self, ProposalId};
 use stentor_proto::storagepb::{LogEntry, log_entry::Op};
-use stentor_server::log_entry::{self, ProposalId};
 
 use super::store;
 use crate::{Outcome, Target};

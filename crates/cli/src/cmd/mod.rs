@@ -10,6 +10,7 @@ pub(crate) mod endpoint;
 pub(crate) mod exec;
 pub(crate) mod get;
 pub(crate) mod lease;
+pub(crate) mod log;
 pub(crate) mod member;
 pub(crate) mod put;
 pub(crate) mod snapshot;
@@ -45,6 +46,7 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<()> {
         Command::Compaction(args) => args.run(session).await,
         Command::Lease(args) => args.run(session).await,
         Command::Endpoint(args) => args.run(session).await,
+        Command::Log(args) => args.run(),
         Command::Member(args) => args.run(session).await,
         Command::Snapshot(args) => args.run(session).await,
         Command::Defrag(args) => args.run(session).await,

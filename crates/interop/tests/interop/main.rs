@@ -8,6 +8,7 @@ mod differential;
 mod etcd_client;
 mod etcdctl;
 mod launch;
+mod log;
 mod session;
 mod snapshot;
 mod tls;

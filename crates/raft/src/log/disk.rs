@@ -78,6 +78,7 @@ pub trait File: fmt::Debug + Send + Sync {
 #[derive(Clone, Debug)]
 pub struct SystemDisk {
     path: PathBuf,
+    is_writable: bool,
 }
 
 impl SystemDisk {
@@ -93,11 +94,16 @@ impl SystemDisk {
                 fs::File::open(parent)?.sync_all()?;
             }
         }
-        Ok(SystemDisk { path })
+        Ok(SystemDisk { path, is_writable: true })
+    }
+
+    /// Uses a directory that is there, for a [`Reading`](super::Reading): its files are opened for reading alone.
+    pub fn read_only(path: impl Into<PathBuf>) -> SystemDisk {
+        SystemDisk { path: path.into(), is_writable: false }
     }
 
     fn opened(&self, name: &str, options: &mut fs::OpenOptions) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(SystemFile(options.read(true).write(true).open(self.path.join(name))?)))
+        Ok(Arc::new(SystemFile(options.read(true).write(self.is_writable).open(self.path.join(name))?)))
     }
 }
 

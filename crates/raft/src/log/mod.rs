@@ -52,6 +52,7 @@ pub mod memory;
 #[doc(hidden)]
 pub mod parse;
 mod read;
+mod reading;
 mod recovery;
 mod write;
 
@@ -64,11 +65,13 @@ use std::sync::Arc;
 pub use disk::{Disk, File, SystemDisk};
 pub use entry::{Durability, Entry, EntryKind, HardState, Options, Position};
 pub use error::{LogError, ReadError, Unavailable};
+pub use reading::Reading;
 
 use cache::Cache;
 use files::{Files, Segment, segment_name};
 use format::{FIRST_FRAME, Kind, Mark, SegmentHeader};
 use index::Index;
+use recovery::Found;
 
 /// The smallest segment, in bytes.
 const SEGMENT_MIN: u64 = 4 << 10;
@@ -153,8 +156,35 @@ impl Log {
     /// has written it, [`LogError::Full`] if there is no room for a few bytes, and errors of the file system.
     pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<Option<Log>, LogError> {
         let options = checked(options);
-        let Some(found) = recovery::find(&*disk)? else { return Ok(None) };
-        let mut log = Log {
+        let Some(mut found) = recovery::find(&*disk)? else { return Ok(None) };
+        if let Some((name, offset)) = &found.state.torn {
+            tracing::warn!(%name, offset, "the log ends with an append that was not completed; it is cut off");
+        }
+        let leftovers = std::mem::take(&mut found.leftovers);
+        let (offset, unsure) = std::mem::take(&mut found.unsure);
+        let newest_epoch = found.state.newest_epoch;
+        let mut log = Log::of(found, disk, options);
+        for name in &leftovers {
+            log.files.disk.remove(name).map_err(|e| LogError::io("remove", name, e))?;
+        }
+        log.files.find_spares()?;
+        log.files.disk.sync().map_err(|e| LogError::io("sync", "", e))?;
+        if !unsure.is_empty() {
+            // Before the frame of the new epoch: it must not stay if one before it is lost.
+            let (file, name) = (&log.current.file, log.current.name());
+            file.write(&unsure, offset).map_err(|e| LogError::io("write", &name, e))?;
+            file.sync().map_err(|e| LogError::io("sync", &name, e))?;
+        }
+        drop(unsure);
+        log.synced = log.next.saturating_sub(1);
+        log.begin_epoch(newest_epoch.saturating_add(1))?;
+        log.retire();
+        Ok(Some(log))
+    }
+
+    /// What was found, before anything is done to it.
+    fn of(found: Found, disk: Arc<dyn Disk>, options: Options) -> Log {
+        Log {
             files: Files::new(disk, found.older),
             current: found.current,
             end: found.end,
@@ -168,24 +198,7 @@ impl Log {
             frame: Vec::new(),
             failed: None,
             options,
-        };
-        for name in &found.leftovers {
-            log.files.disk.remove(name).map_err(|e| LogError::io("remove", name, e))?;
         }
-        log.files.find_spares()?;
-        log.files.disk.sync().map_err(|e| LogError::io("sync", "", e))?;
-        let (offset, unsure) = found.unsure;
-        if !unsure.is_empty() {
-            // Before the frame of the new epoch: it must not stay if one before it is lost.
-            let (file, name) = (&log.current.file, log.current.name());
-            file.write(&unsure, offset).map_err(|e| LogError::io("write", &name, e))?;
-            file.sync().map_err(|e| LogError::io("sync", &name, e))?;
-        }
-        drop(unsure);
-        log.synced = log.next.saturating_sub(1);
-        log.begin_epoch(found.state.newest_epoch.saturating_add(1))?;
-        log.retire();
-        Ok(Some(log))
     }
 
     /// The entry before the first one that is there, as far as it is known: what the log was created or

@@ -188,6 +188,8 @@ pub(super) struct Replay {
     pub synced: u64,
     /// The frames of this segment for which that is not known, and where they begin.
     unsynced: VecDeque<(u64, usize)>,
+    /// The file and the byte in it where an append begins that was not completed.
+    pub torn: Option<(String, u64)>,
 }
 
 impl Replay {
@@ -200,6 +202,7 @@ impl Replay {
             next: first.first_sequence,
             synced: first.first_sequence.saturating_sub(1),
             unsynced: VecDeque::new(),
+            torn: None,
         }
     }
 
@@ -283,7 +286,7 @@ impl Replay {
             }
         }
         if torn {
-            tracing::warn!(%name, offset = at, "the log ends with an append that was not completed; it is cut off");
+            self.torn = Some((name.to_owned(), at as u64));
         }
         Ok(())
     }

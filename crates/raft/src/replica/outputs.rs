@@ -3,8 +3,9 @@
 use bytes::Bytes;
 
 use crate::log::Position;
-use crate::membership::{Change, Membership};
+use crate::membership::Membership;
 use crate::message::Message;
+use crate::payload::Payload;
 
 /// What a member is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,17 +38,6 @@ pub struct Committed {
     pub context: Bytes,
     /// What it is.
     pub payload: Payload,
-}
-
-/// What an entry holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Payload {
-    /// Nothing: a new leader's first entry.
-    Nothing,
-    /// What was proposed.
-    Entry(Bytes),
-    /// A change of the membership, with what was proposed beside it. [`Replica::apply_change`](crate::Replica::apply_change) follows.
-    Change(Change, Bytes),
 }
 
 /// How far another member is, as a leader knows.

@@ -72,6 +72,7 @@ pub(crate) fn build(values: &Values, warnings: &mut Vec<String>) -> Result<Confi
         heartbeat_interval: Duration::from_millis(values.uint("heartbeat-interval")),
         snapshot_count: values.uint("snapshot-count"),
         snapshot_catchup_entries: values.uint("snapshot-catchup-entries"),
+        keeps_log: values.bool("stentor-keep-log"),
         quota: match values.int("quota-backend-bytes") {
             0 => Quota::Bytes(DEFAULT_QUOTA_BYTES),
             bytes => u64::try_from(bytes).map_or(Quota::Unlimited, Quota::Bytes),

@@ -258,6 +258,7 @@ pub(crate) const FLAGS: &[Flag] = &[
     row(UnsafeGroup, Acts, Bool, "unsafe-no-fsync", "false", "do not wait for the disk: a crash loses acknowledged writes"),
 
     row(Group::Own, Acts, Text, "stentor-cluster-id", "", "id of a new cluster, decimal or 0x hex; random when not given"),
+    row(Group::Own, Acts, Bool, "stentor-keep-log", "false", "forget no entry of the log, which grows for ever: for `stentorctl log dump`"),
     row(Group::Own, Acts, Uint, "stentor-max-answer-bytes", "536870912", "bytes that large answers on their way may hold together; further large reads wait"),
     row(Group::Own, Acts, Text, "stentor-member-id", "", "id of a new member, decimal or 0x hex; random when not given"),
     row(Group::Own, Acts, Duration, "stentor-slow-watcher-time", "10s", "time after which a watcher that is behind is logged and counted as slow; 0: never"),

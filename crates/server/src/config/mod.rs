@@ -101,6 +101,8 @@ pub struct Config {
     pub snapshot_count: u64,
     /// Entries of the log kept for members that lag, though they need not be applied again here.
     pub snapshot_catchup_entries: u64,
+    /// No entry of the log is ever forgotten.
+    pub keeps_log: bool,
     /// Above this, writes that need space are refused.
     pub quota: Quota,
     /// Operations allowed in a transaction, per level and list.

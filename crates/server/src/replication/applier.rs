@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use stentor_mvcc::{Answer, LogPosition, Outcome, Store};
 use stentor_proto::Revision;
+use stentor_proto::log_entry::{self, LogEntryError, ProposalId};
 use stentor_proto::storagepb::{LogEntry, log_entry::Op};
 use stentor_raft::{Change, Committed, Payload};
 use tokio::sync::{Notify, mpsc, watch};
@@ -17,7 +18,6 @@ use super::pending::{Pending, Waiting};
 use super::proposer::{Halt, WriteHealth};
 use crate::failpoints;
 use crate::lessor::Lessor;
-use crate::log_entry::{self, LogEntryError, ProposalId};
 use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::storage::Received;

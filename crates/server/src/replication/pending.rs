@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use stentor_mvcc::Outcome;
 use stentor_proto::EtcdError;
+use stentor_proto::log_entry::ProposalId;
 use stentor_proto::storagepb::LogEntry;
 use tokio::sync::oneshot;
 
 use super::proposer::{Halt, MAX_PENDING};
-use crate::log_entry::ProposalId;
 
 /// What a proposer waits for: the store's answer, or why the member can't go on.
 pub(super) type Applied = Result<Outcome, Halt>;
@@ -105,8 +105,9 @@ impl Pending {
 
 #[cfg(test)]
 mod tests {
+    use stentor_proto::log_entry::LogEntryError;
+
     use super::*;
-    use crate::log_entry::LogEntryError;
 
     #[test]
     fn each_waits_until_it_is_taken_or_given_up() {

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use prost::Message;
 use stentor_mvcc::{Answer, Error};
 use stentor_proto::EtcdError;
+use stentor_proto::log_entry::{self, LogEntryError, ProposalId};
 use stentor_proto::storagepb::LogEntry;
 use stentor_raft::{Change, ReplicaError};
 use tokio::sync::{mpsc, oneshot};
@@ -16,7 +17,6 @@ use tokio::time::timeout;
 use super::Limits;
 use super::pending::Pending;
 use crate::cluster;
-use crate::log_entry::{self, LogEntryError, ProposalId};
 use crate::metrics::Metrics;
 
 /// Writes that may wait to be answered; more are refused with "too many requests".

@@ -7,10 +7,10 @@ use stentor_mvcc::engine::memory::MemoryEngine;
 use stentor_mvcc::{KvHash, LogPosition, Options, Store};
 use stentor_proto::etcdserverpb::alarm_request::AlarmAction;
 use stentor_proto::etcdserverpb::{AlarmRequest, AlarmType, DeleteRangeRequest, PutRequest};
+use stentor_proto::log_entry::LogEntryError;
 use stentor_proto::storagepb::Identity;
 use stentor_raft::log::{Durability, Entry, EntryKind, Log, Position};
 use stentor_server::config::{self, Command, Config};
-use stentor_server::log_entry::LogEntryError;
 use stentor_server::member::{Member, MemberError};
 use stentor_server::metrics::Metrics;
 use stentor_server::node::StartError;
@@ -164,27 +164,38 @@ async fn an_entry_that_cannot_be_read_is_never_skipped() {
     }
 }
 
-/// What the store has on disk need not stay in the log.
-#[tokio::test(start_paused = true)]
-async fn the_log_is_purged_behind_what_is_on_disk() {
-    const WRITES: u64 = 10_000;
-    let rig = Rig::start(&["--snapshot-count=1000", "--snapshot-catchup-entries=100"]).await;
+const WRITES: u64 = 10_000;
+/// What may be forgotten is looked at once in some thousand entries.
+const STEP: u64 = 4_096;
+
+/// The entry behind which the log begins, after so many writes and a step more.
+async fn start_of_a_log_of_many_writes(flags: &[&str]) -> u64 {
+    let rig = Rig::start(flags).await;
     let mut kv = rig.kv();
     for n in 0..WRITES {
         kv.put(put("k", format!("{n}"))).await.unwrap();
     }
     // The checkpoints flush, by the clock.
     until(|| rig.member.node.store.persisted_position().unwrap().index > WRITES).await;
-    // What may be forgotten is looked at once in some thousand entries.
-    const STEP: u64 = 4_096;
     for n in 0..STEP {
         kv.put(put("k", format!("{n}"))).await.unwrap();
     }
-    let first = |rig: &Rig| {
-        let log = Log::open(Arc::new(rig.log().copy()), Default::default()).unwrap().unwrap();
-        log.start().index
-    };
-    assert!(first(&rig) + 2 * STEP > WRITES, "{}", first(&rig));
+    let log = Log::open(Arc::new(rig.log().copy()), Default::default()).unwrap().unwrap();
     let rig = rig.crash().await;
     assert_eq!(rig.revision(), 1 + (WRITES + STEP) as i64);
+    log.start().index
+}
+
+/// What the store has on disk need not stay in the log.
+#[tokio::test(start_paused = true)]
+async fn the_log_is_purged_behind_what_is_on_disk() {
+    let start = start_of_a_log_of_many_writes(&["--snapshot-count=1000", "--snapshot-catchup-entries=100"]).await;
+    assert!(start + 2 * STEP > WRITES, "{start}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_log_is_kept_if_that_is_asked_for() {
+    let flags = ["--snapshot-count=1000", "--snapshot-catchup-entries=100", "--stentor-keep-log"];
+    // Whom it begins with counts as the first entry.
+    assert_eq!(start_of_a_log_of_many_writes(&flags).await, 1);
 }

@@ -11,7 +11,8 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::Message;
-use stentor_proto::storagepb::LogEntry;
+
+use crate::storagepb::LogEntry;
 
 const VERSION: u8 = 1;
 
@@ -74,10 +75,9 @@ pub fn decode(rest: Bytes) -> Result<LogEntry, LogEntryError> {
 
 #[cfg(test)]
 mod tests {
-    use stentor_proto::etcdserverpb::PutRequest;
-    use stentor_proto::storagepb::log_entry::Op;
-
     use super::*;
+    use crate::etcdserverpb::PutRequest;
+    use crate::storagepb::log_entry::Op;
 
     #[test]
     fn an_entry_comes_back_and_others_are_refused() {
