@@ -22,6 +22,15 @@ pub(crate) struct Found {
 /// Lines of a process that are for the one that has started it begin so.
 const MARK: &str = "= ";
 const FAILED: &str = "failed";
+/// One more run is done.
+const RUN: &str = "= run";
+/// After so many runs it is said how far all are.
+const TOLD_EVERY: u64 = 500;
+
+/// Tells the process that has started this one that a run is done.
+pub(crate) fn tell_run() {
+    println!("{RUN}");
+}
 
 impl Found {
     /// Tells the process that has started this one.
@@ -40,8 +49,8 @@ impl Found {
 }
 
 /// Shares the runs between so many processes, each started with this one's arguments, and passes on what they
-/// print.
-pub(crate) fn share(jobs: u64) -> Result<Found> {
+/// print. Says now and then how many of them are done.
+pub(crate) fn share(jobs: u64, runs: u64) -> Result<Found> {
     let mut children = (0..jobs).map(|part| start(part, jobs)).collect::<Result<Vec<_>>>()?;
     let (lines, printed) = mpsc::channel();
     for child in &mut children {
@@ -52,9 +61,14 @@ pub(crate) fn share(jobs: u64) -> Result<Found> {
         });
     }
     drop(lines);
-    let mut found = Found::default();
+    let (mut found, mut done) = (Found::default(), 0);
     for line in printed {
-        if found.take(&line).is_none() {
+        if line == RUN {
+            done += 1;
+            if done % TOLD_EVERY == 0 && done < runs {
+                eprintln!("{done} of {runs} runs");
+            }
+        } else if found.take(&line).is_none() {
             println!("{line}");
         }
     }

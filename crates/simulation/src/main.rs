@@ -64,7 +64,7 @@ fn main() -> Result<ExitCode> {
     let begun = Instant::now();
     let processors = || std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
     let jobs = args.jobs.unwrap_or_else(processors).clamp(1, args.seeds.max(1));
-    let Found { failed, reached } = if jobs == 1 { run_part(&args)? } else { jobs::share(jobs)? };
+    let Found { failed, reached } = if jobs == 1 { run_part(&args)? } else { jobs::share(jobs, args.seeds)? };
     let millis = begun.elapsed().as_millis() as u64 / args.seeds.max(1);
     println!("{} runs, {failed} failed, {millis} ms each; reached:", args.seeds);
     reached.rows().iter().for_each(|(name, count)| println!("  {count:>9} {name}"));
@@ -93,6 +93,9 @@ fn run_part(args: &Args) -> Result<Found> {
             found.failed += 1;
             println!("seed {seed} failed; repeat it with `cargo xtask simulate --seeds 1 --from {seed} --trace`");
             wrong.iter().for_each(|wrong| println!("  {wrong}"));
+        }
+        if args.part.is_some() {
+            jobs::tell_run();
         }
     }
     Ok(found)
