@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
+use tracing::{Instrument as _, Span};
 
 use crate::auth::{Auth, Token};
 use crate::backoff::{Backoff, Pauses};
@@ -19,8 +20,8 @@ use crate::floor::Floor;
 use crate::members::Upkeep;
 use crate::observe::{Counter, Observer};
 use crate::random::Random;
-use crate::runtime;
 use crate::status::Traffic;
+use crate::{runtime, spans};
 
 /// etcd's answers have no size limit, so neither has what is accepted.
 pub(crate) const NO_LIMIT: usize = usize::MAX;
@@ -146,15 +147,19 @@ impl Core {
     {
         runtime::current()?;
         let deadline = patience.call.map(|timeout| Instant::now() + timeout);
-        let mut attempt = Attempt::new(effect, patience.one_try, self.backoff.start());
+        let span = spans::call::<Q>();
+        let mut attempt = Attempt::new(effect, patience.one_try, self.backoff.start(), span.clone());
         self.upkeep.begin();
         self.observer.count(Counter::Calls, 1);
-        loop {
-            match self.within(deadline, &mut attempt, class, &message, &send).await {
-                Ok((answer, connection)) => return Ok(Answered { answer, connection, unsure: attempt.unsure }),
-                Err(fault) => attempt.judge(self, &fault, deadline).await?,
+        let tries = async {
+            loop {
+                match self.within(deadline, &mut attempt, class, &message, &send).await {
+                    Ok((answer, connection)) => return Ok(Answered { answer, connection, unsure: attempt.unsure }),
+                    Err(fault) => attempt.judge(self, &fault, deadline).await?,
+                }
             }
-        }
+        };
+        tries.instrument(span).await
     }
 
     /// One try.
@@ -192,6 +197,7 @@ impl Core {
         attempt.count += 1;
         self.observer.count(Counter::Retries, u64::from(attempt.count > 1));
         attempt.sent_to = Some(connection.clone());
+        spans::sent(&attempt.span, &connection.endpoint, attempt.count);
         match until(due, send(connection.channel.clone(), request)).await {
             Some(Ok(response)) => {
                 self.pool.succeeded(&connection);
@@ -274,12 +280,24 @@ struct Attempt {
     refreshed: bool,
     /// A try that changes something ended without an answer.
     unsure: bool,
+    span: Span,
 }
 
 impl Attempt {
-    fn new(effect: Effect, one_try: Duration, pauses: Pauses) -> Attempt {
-        let (sent_to, avoid, token, refused) = (None, None, None, None);
-        Attempt { effect, one_try, pauses, count: 0, sent_to, avoid, token, refused, refreshed: false, unsure: false }
+    fn new(effect: Effect, one_try: Duration, pauses: Pauses, span: Span) -> Attempt {
+        Attempt {
+            effect,
+            one_try,
+            pauses,
+            count: 0,
+            sent_to: None,
+            avoid: None,
+            token: None,
+            refused: None,
+            refreshed: false,
+            unsure: false,
+            span,
+        }
     }
 
     /// Whether to try again: if so, the pause before that is over when this returns.

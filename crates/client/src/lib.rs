@@ -46,6 +46,18 @@
 //! | `dangerous` | connections to servers that nobody has verified, for tests |
 //! | `raw` | the protocol's own messages, for tools |
 //!
+//! # Tracing
+//!
+//! The client tells what it does by the crate `tracing`, with the target `stentor_client` or a module below it: troubles
+//! of endpoints as events of level `WARN`, how others are got over at `DEBUG`. Spans, all of level `DEBUG`, have no
+//! values of keys in them, but a watch's has its range. Where nobody wants that level, they cost a comparison.
+//!
+//! | span | what it is | fields |
+//! |---|---|---|
+//! | `call` | a unary call with all its tries | `request`, the name of the message; `endpoint`, where it went last; `tries` |
+//! | `dial` | a try to open a connection | `endpoint` |
+//! | `watch` | a watch, from its start until it is dropped or has ended; a child of the span it was started in | `range`; and of its watcher, anew after each interruption: `id` on the server, `endpoint`, `from`, the first revision asked for |
+//!
 //! # Versions
 //!
 //! The crate follows semantic versioning: until 1.0 a minor version may break the interface, a patch never does.
@@ -95,6 +107,7 @@ mod endpoint;
 mod floor;
 mod random;
 mod runtime;
+mod spans;
 // Public as the error of `raw` only.
 #[cfg_attr(not(feature = "raw"), allow(unreachable_pub, dead_code))]
 mod fault;

@@ -10,12 +10,14 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::Status;
 use tonic::transport::Channel;
+use tracing::Instrument as _;
 
 use crate::endpoint::names::Names;
 use crate::endpoint::pings::Heeding;
 use crate::endpoint::{Endpoint, InvalidEndpoint, KeepAlive, Scheme};
 use crate::fault::{self, Fault};
 use crate::observe::{ClientEvent, Counter, Observer};
+use crate::spans;
 #[cfg(feature = "tls")]
 use crate::tls::Connector;
 
@@ -186,6 +188,7 @@ impl DialOptions {
             }
         });
         let channel = tokio::time::timeout(self.connect_timeout, transport.connect_with_connector(connector))
+            .instrument(spans::dial(endpoint))
             .await
             .map_err(|_| unreachable("connection timed out".to_owned()))?
             .map_err(|e| match fault::innermost(&e) {

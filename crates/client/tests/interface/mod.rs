@@ -1,5 +1,6 @@
 //! What holds of the public interface as a whole.
 
+mod spans;
 mod threads;
 
 use std::pin::pin;

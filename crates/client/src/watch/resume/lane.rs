@@ -6,7 +6,6 @@ use stentor_proto::etcdserverpb::watch_request::RequestUnion;
 use stentor_proto::etcdserverpb::{WatchCancelRequest, WatchProgressRequest, WatchRequest, WatchResponse};
 use tokio::time::Instant;
 
-use crate::Revision;
 use crate::backoff::{Backoff, Pauses};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
@@ -17,6 +16,7 @@ use crate::watch::resume::ServerVersion;
 use crate::watch::resume::create::{Creates, Refusal, refusal};
 use crate::watch::resume::progress::{Due, Progress, ProgressOptions};
 use crate::watch::resume::watcher::{Delivery, Phase, Watcher};
+use crate::{Revision, spans};
 
 /// The client's own name of a watcher, the same on every stream.
 pub(crate) type WatcherId = u64;
@@ -212,6 +212,7 @@ impl Lane {
     /// Every watcher ends with this error.
     pub(crate) fn end_all(&mut self, error: &Error) {
         for (_, watcher) in std::mem::take(&mut self.watchers) {
+            spans::failed(&watcher.span, error);
             watcher.buffer.end(Some(error.clone()));
         }
         self.rest_if_empty();
@@ -424,6 +425,7 @@ impl Lane {
                 Link::Open(open) if error.endpoint().is_none() => error.at(&open.endpoint),
                 _ => error,
             };
+            spans::failed(&watcher.span, &error);
             watcher.buffer.end(Some(error));
             self.rest_if_empty();
         }
@@ -484,7 +486,7 @@ impl Lane {
         let Link::Open(open) = &mut self.link else { return };
         let Some(watcher) = self.watchers.get_mut(&id) else { return };
         open.ids.insert(server_id, id);
-        if let Some(gap) = watcher.confirmed(server_id, now) {
+        if let Some(gap) = watcher.confirmed(server_id, &open.endpoint, now) {
             self.counters.resumes += 1;
             watcher.buffer.resumed(open.endpoint.clone(), gap);
         }

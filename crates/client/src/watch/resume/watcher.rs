@@ -5,12 +5,14 @@ use stentor_proto::etcdserverpb::WatchCreateRequest;
 use stentor_proto::etcdserverpb::watch_create_request::FilterType;
 use stentor_proto::mvccpb;
 use tokio::time::Instant;
+use tracing::Span;
 
+use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
 use crate::key_value::revision;
 use crate::watch::buffer::Buffer;
 use crate::watch::item::{Batch, Event, Interruption};
-use crate::{KeyRange, Revision};
+use crate::{KeyRange, Revision, spans};
 
 /// What a watch asks for.
 #[derive(Clone, Debug)]
@@ -52,6 +54,7 @@ pub(crate) struct Watcher {
     pub(crate) refreshed: bool,
     /// Since when nothing can be delivered.
     interrupted: Option<Instant>,
+    pub(crate) span: Span,
 }
 
 /// Where a watcher is in its life on a stream.
@@ -117,8 +120,8 @@ impl Watcher {
         if let Start::After(revision) = spec.start {
             buffer.begins_after(revision);
         }
-        let tail = Tail::default();
-        Watcher { spec, buffer, next, seen, cluster: 0, phase, tail, refreshed: false, interrupted: None }
+        let (tail, span) = (Tail::default(), spans::watch(&spec.range));
+        Watcher { spec, buffer, next, seen, cluster: 0, phase, tail, refreshed: false, interrupted: None, span }
     }
 
     /// A key that whoever may watch the range may read.
@@ -241,7 +244,8 @@ impl Watcher {
     }
 
     /// The server has confirmed it; how long it was interrupted before, if it was.
-    pub(crate) fn confirmed(&mut self, id: i64, now: Instant) -> Option<Duration> {
+    pub(crate) fn confirmed(&mut self, id: i64, endpoint: &Endpoint, now: Instant) -> Option<Duration> {
+        spans::served(&self.span, id, endpoint, self.next);
         self.phase = Phase::Active(id);
         self.refreshed = false;
         self.buffer.created();
@@ -254,6 +258,7 @@ impl Watcher {
         let lost = std::mem::take(&mut self.tail).revision > Revision::ZERO;
         if self.interrupted.is_none() && matches!(self.phase, Phase::Active(_)) {
             self.interrupted = Some(now);
+            spans::interrupted(&self.span, why);
             self.buffer.interrupted(why.clone());
         }
         if matches!(why, Interruption::SlowConsumer) {
