@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::{cargo, machine};
+use crate::{cargo, machine, simulate};
 
 /// The crate whose users choose features.
 const PACKAGE: &str = "stentor-client";
@@ -17,9 +17,29 @@ const ROOTS: [&str; 3] = ["tls-native-roots", "tls-webpki-roots", "tls-native-ro
 
 /// Check that each feature of the client builds alone, TLS in each combination, and the server with failpoints
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Instead of that, let the client shake hands with servers by aws-lc (some minutes)
+    #[arg(long)]
+    handshakes: bool,
+}
 
-pub(crate) fn run(_: &Args) -> Result<()> {
+/// With both providers on, programs that choose none get aws-lc; the servers of the tests have ring.
+const HANDSHAKES: &str = "tls-ring,tls-aws-lc,tls-native-roots,tls-webpki-roots,rustls-0_23,dangerous";
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.handshakes {
+        let mut tests = cargo::cargo();
+        tests.args([
+            "test",
+            "--locked",
+            "--package",
+            PACKAGE,
+            "--test=main",
+            &format!("--features={HANDSHAKES}"),
+            "tls",
+        ]);
+        return machine::run(tests.args(["--profile=test-fast"]).env("RUSTFLAGS", simulate::RUSTFLAGS));
+    }
     let features = features()?;
     ensure!(!features.is_empty(), "{PACKAGE} has no features to check");
     check(PACKAGE, &["--no-default-features"])?;
