@@ -83,12 +83,17 @@ pub(crate) async fn run_automatic(node: Arc<Node>, mode: AutoCompaction, stop: C
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        let Some(revision) = policy.look(node.store.view().revision(), Instant::now()) else { continue };
+        let view = node.store.view();
+        let Some(revision) = policy.look(view.revision(), view.compacted().unwrap_or_default(), Instant::now()) else {
+            continue;
+        };
         if !node.is_leader() {
-            // One does it for all.
+            // One does it for all. Should it be gone, another one is to do it soon.
             continue;
         }
-        match node.compact(revision).await {
+        let compacted = node.compact(revision).await;
+        policy.compacted(Instant::now());
+        match compacted {
             Ok(_) => info!(revision = revision.get(), "auto-compaction was accepted"),
             // Someone else has compacted as far.
             Err(error) => info!(revision = revision.get(), %error, "auto-compaction was not accepted"),
@@ -101,7 +106,15 @@ pub(crate) async fn run_automatic(node: Arc<Node>, mode: AutoCompaction, stop: C
 enum Policy {
     /// Keep what is younger than a time: looks at the revision now and then, and compacts at the one seen
     /// that long ago.
-    Periodic { retention: Duration, period: Duration, seen: VecDeque<(Instant, Revision)>, last: Option<Instant> },
+    Periodic {
+        retention: Duration,
+        period: Duration,
+        seen: VecDeque<(Instant, Revision)>,
+        /// The newest that is old enough, and what that was at the look before.
+        old: Option<Revision>,
+        before: Revision,
+        last: Option<Instant>,
+    },
     /// Keep a number of revisions.
     Revisions { keep: u64 },
 }
@@ -109,7 +122,7 @@ enum Policy {
 impl Policy {
     fn periodic(retention: Duration) -> Policy {
         let period = retention.min(Duration::from_secs(3600));
-        Policy::Periodic { retention, period, seen: VecDeque::new(), last: None }
+        Policy::Periodic { retention, period, seen: VecDeque::new(), old: None, before: Revision::ZERO, last: None }
     }
 
     fn look_every(&self) -> Duration {
@@ -120,28 +133,41 @@ impl Policy {
         }
     }
 
-    /// The revision to compact at now, if any.
-    fn look(&mut self, current: Revision, now: Instant) -> Option<Revision> {
+    /// The revision to compact at now, if any. The members look at different moments: what another one has compacted
+    /// since the look before counts as done.
+    fn look(&mut self, current: Revision, compacted: Revision, now: Instant) -> Option<Revision> {
         match self {
             Policy::Revisions { keep } => {
                 let keep = i64::try_from(*keep).unwrap_or(i64::MAX);
                 Revision::new(current.get() - keep).filter(|r| *r > Revision::ZERO)
             }
-            Policy::Periodic { retention, period, seen, last } => {
+            Policy::Periodic { retention, period, seen, old, before, last } => {
                 seen.push_back((now, current));
-                let mut old = None;
+                *before = old.unwrap_or_default();
                 while let Some(&(at, revision)) = seen.front() {
                     if now.duration_since(at) < *retention {
                         break;
                     }
-                    old = Some(revision);
+                    *old = Some(revision);
                     seen.pop_front();
                 }
-                let due = last.is_none_or(|last| now.duration_since(last) >= *period);
-                let revision = old.filter(|_| due)?;
-                *last = Some(now);
+                let revision = (*old)?;
+                if last.is_some_and(|last| now.duration_since(last) < *period) {
+                    return None;
+                }
+                if compacted > Revision::ZERO && compacted >= *before {
+                    *last = Some(now);
+                    return None;
+                }
                 Some(revision)
             }
+        }
+    }
+
+    /// It was compacted, or refused.
+    fn compacted(&mut self, now: Instant) {
+        if let Policy::Periodic { last, .. } = self {
+            *last = Some(now);
         }
     }
 }
@@ -158,18 +184,46 @@ mod tests {
         for look in 0..200i64 {
             // One look every six minutes, ten revisions between two.
             let now = start + Duration::from_secs(360) * look as u32;
-            if let Some(revision) = policy.look(Revision::new(1 + 10 * look).unwrap(), now) {
+            let compacted = compactions.last().map_or(0, |(_, revision)| *revision);
+            let (current, compacted) = (Revision::new(1 + 10 * look).unwrap(), Revision::new(compacted).unwrap());
+            if let Some(revision) = policy.look(current, compacted, now) {
                 compactions.push((look, revision.get()));
+                policy.compacted(now);
             }
         }
         // First after three hours, then every hour, at the revision of three hours before.
         assert_eq!(compactions[..3], [(30, 1), (40, 101), (50, 201)]);
     }
 
+    /// Of two members, which look half a minute after each other, the second becomes the leader when the first should
+    /// have compacted.
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_follows_another_goes_on_with_its_period() {
+        let start = Instant::now();
+        let [mut first, mut second] = [(); 2].map(|()| Policy::periodic(Duration::from_secs(600)));
+        let (mut compacted, mut compactions) = (Revision::ZERO, Vec::new());
+        for look in 0..60i64 {
+            let now = start + Duration::from_secs(60) * look as u32;
+            let leads = look < 30;
+            for (policy, leads, later) in [(&mut first, leads, 0), (&mut second, !leads, 30)] {
+                let now = now + Duration::from_secs(later);
+                let current = Revision::new(1 + 60 * look + later as i64).unwrap();
+                let due = policy.look(current, compacted, now);
+                if let Some(revision) = due.filter(|_| leads) {
+                    compacted = revision;
+                    compactions.push((look, revision.get()));
+                    policy.compacted(now);
+                }
+            }
+        }
+        assert_eq!(compactions, [(10, 1), (20, 601), (30, 1231), (40, 1831), (50, 2431)]);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn revisions_are_kept_by_number() {
         let mut policy = Policy::Revisions { keep: 100 };
-        assert_eq!(policy.look(Revision::new(100).unwrap(), Instant::now()), None);
-        assert_eq!(policy.look(Revision::new(150).unwrap(), Instant::now()), Revision::new(50));
+        let mut look = |current| policy.look(Revision::new(current).unwrap(), Revision::ZERO, Instant::now());
+        assert_eq!(look(100), None);
+        assert_eq!(look(150), Revision::new(50));
     }
 }

@@ -4,6 +4,7 @@ use stentor_mvcc::engine::memory::Fault;
 use stentor_proto::EtcdError;
 use stentor_proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use stentor_proto::etcdserverpb::{MoveLeaderRequest, StatusRequest};
+use tokio::time::{Duration, Instant, sleep_until};
 use tonic::Request;
 
 use super::rig::Cluster;
@@ -105,4 +106,24 @@ async fn a_leader_whose_disk_fails_is_replaced() {
         until(|| cluster.member(leader).node.leader().is_none()).await;
         refused(cluster.kv(leader).put(with_leader(put("k", "v"))).await, EtcdError::NoLeader);
     }
+}
+
+/// A leader that is cut off when it should have compacted leaves that to the next one, which does it soon.
+#[tokio::test(start_paused = true)]
+async fn auto_compaction_goes_on_under_another_leader() {
+    let begun = Instant::now();
+    let cluster = Cluster::start(3, &["--auto-compaction-retention=100s"]).await;
+    let leader = cluster.until_led(&[1, 2, 3]).await;
+    let others: Vec<u16> = [1, 2, 3].into_iter().filter(|number| *number != leader).collect();
+    for n in 0..5 {
+        cluster.put(leader, &format!("k{n}"), "v").await.unwrap();
+    }
+    let compacted = |number| cluster.member(number).node.store.view().compacted();
+    // Looks are ten seconds apart, and the first is at the start.
+    sleep_until(begun + Duration::from_millis(99_900)).await;
+    cluster.net.set_reachable(leader, &others, false);
+    sleep_until(begun + Duration::from_secs(105)).await;
+    assert_eq!(others.iter().filter_map(|number| compacted(*number)).next(), None, "nobody could");
+    sleep_until(begun + Duration::from_secs(125)).await;
+    assert!(others.iter().all(|number| compacted(*number).is_some()));
 }
