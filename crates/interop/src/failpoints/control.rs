@@ -36,6 +36,20 @@ impl Control {
         Ok(())
     }
 
+    /// How often a term of a point has acted since they were set.
+    pub(super) fn count(&self, name: &str) -> Result<u64> {
+        let (status, body) = self.ask("GET", &format!("{name}/count"), "")?;
+        ensure!(status == 200, "GET /{name}/count was answered {status}: {body}");
+        body.trim().parse().with_context(|| format!("{body:?} is no number"))
+    }
+
+    /// Lets a point do nothing.
+    pub(super) fn clear(&self, name: &str) -> Result<()> {
+        let (status, body) = self.ask("DELETE", name, "")?;
+        ensure!(status == 204, "DELETE /{name} was answered {status}: {body}");
+        Ok(())
+    }
+
     fn ask(&self, method: &str, name: &str, body: &str) -> Result<(u16, String)> {
         let mut stream =
             TcpStream::connect(&self.0).with_context(|| format!("nobody serves failpoints at {}", self.0))?;

@@ -1,4 +1,4 @@
-//! Ends of a member of three, while others go on.
+//! A cluster of three: ends of one of them while others go on, and slow disks.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -18,9 +18,9 @@ const FLAGS: [&str; 2] = ["--snapshot-count=50", "--snapshot-catchup-entries=20"
 /// Writes between two looks.
 const WRITES: u64 = 100;
 
-struct Cluster {
+pub(super) struct Cluster {
     servers: Vec<Server>,
-    controls: Vec<Control>,
+    pub(super) controls: Vec<Control>,
     /// What was acknowledged.
     written: BTreeMap<Bytes, Bytes>,
     sent: u64,
@@ -44,6 +44,8 @@ pub(super) async fn run(options: &Options, points: &[String], report: &mut Repor
         report.add("ends at a failpoint", 1);
         report.add("ends of a member of three", 1);
     }
+    cluster.slow_follower(report).await.context("a follower's disk was slow")?;
+    cluster.slow_leader(report).await.context("the leader's disk was slow")?;
     report.add("acknowledged writes", cluster.written.len());
     Ok(())
 }
@@ -102,7 +104,7 @@ impl Cluster {
     }
 
     /// Writes so many pairs through a member that leads.
-    async fn write(&mut self, count: u64) -> Result<()> {
+    pub(super) async fn write(&mut self, count: u64) -> Result<()> {
         let deadline = Instant::now() + REACH;
         let mut client = Client::lazy(&self.servers[self.leader().await?].endpoint())?;
         let until = self.sent + count;
@@ -124,7 +126,7 @@ impl Cluster {
     }
 
     /// Everything that was acknowledged is on this member.
-    async fn check(&mut self, member: usize) -> Result<()> {
+    pub(super) async fn check(&mut self, member: usize) -> Result<()> {
         let mut client = Client::connect(&self.servers[member].endpoint()).await?;
         let everything = Bytes::from_static(b"\0");
         let range = RangeRequest { key: everything.clone(), range_end: everything, ..RangeRequest::default() };
@@ -137,12 +139,12 @@ impl Cluster {
         Ok(())
     }
 
-    async fn follower(&self) -> Result<usize> {
+    pub(super) async fn follower(&self) -> Result<usize> {
         Ok((self.leader().await? + 1) % self.servers.len())
     }
 
     /// Which member leads.
-    async fn leader(&self) -> Result<usize> {
+    pub(super) async fn leader(&self) -> Result<usize> {
         let deadline = Instant::now() + REACH;
         while Instant::now() < deadline {
             for (n, server) in self.servers.iter().enumerate() {

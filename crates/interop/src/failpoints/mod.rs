@@ -6,6 +6,7 @@
 mod alone;
 mod control;
 mod members;
+mod slow;
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
