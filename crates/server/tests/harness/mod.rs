@@ -67,12 +67,14 @@ pub(crate) struct Setup {
     flags: Vec<String>,
     disks: Disks,
     workers: Workers,
+    /// What somebody has set the wall clock to, beside what it was, in milliseconds.
+    wall_ahead_ms: Arc<AtomicU64>,
 }
 
 impl Setup {
     pub(crate) fn new(flags: &[&str]) -> Setup {
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        Setup { flags, disks: Disks::new(), workers: Workers::Tasks }
+        Setup { flags, disks: Disks::new(), workers: Workers::Tasks, wall_ahead_ms: Arc::default() }
     }
 
     /// On what these disks hold.
@@ -83,6 +85,17 @@ impl Setup {
     /// Applies writes on threads, as the binary does, for tests that stop one of them.
     pub(crate) fn on_threads(self) -> Setup {
         Setup { workers: Workers::Threads, ..self }
+    }
+
+    /// The wall clock is ahead by so many milliseconds, which may change.
+    pub(crate) fn ahead_by(self, wall_ahead_ms: Arc<AtomicU64>) -> Setup {
+        Setup { wall_ahead_ms, ..self }
+    }
+
+    fn environment(&self) -> Environment {
+        let environment = environment(self.workers);
+        let (wall, ahead) = (environment.wall_unix_ms, self.wall_ahead_ms.clone());
+        Environment { wall_unix_ms: Arc::new(move || wall() + ahead.load(Ordering::Relaxed)), ..environment }
     }
 
     fn config(&self) -> Config {
@@ -97,7 +110,7 @@ impl Setup {
         let metrics = Metrics::new(config.metrics);
         let stop = CancellationToken::new();
         let storage = self.disks.storage().unwrap();
-        let member = Member::start(storage, &config, environment(self.workers), metrics.clone(), &stop).unwrap();
+        let member = Member::start(storage, &config, self.environment(), metrics.clone(), &stop).unwrap();
         let server = Server::new(&config, metrics.clone(), stop);
         let (connect, accepted) = mpsc::unbounded_channel();
         server.serve(Pipes { accepted }, member.app());

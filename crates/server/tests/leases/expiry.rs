@@ -1,5 +1,7 @@
 //! The end of leases by time.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -8,7 +10,7 @@ use stentor_proto::etcdserverpb::{LeaseGrantRequest, PutRequest};
 use tokio::time::{Instant, sleep_until};
 
 use super::{KeepAlive, MILLISECOND, attach, is_there, leases, time_to_live};
-use crate::harness::{Rig, put, revision};
+use crate::harness::{Rig, Setup, put, revision};
 
 /// The keys deleted by a revision, in order; it must hold nothing else.
 pub(super) fn deletes_at(rig: &Rig, at: i64) -> Vec<String> {
@@ -117,4 +119,23 @@ async fn puts_go_on_while_many_leases_expire() {
     assert!(amid >= LEASES / BEFORE, "only {amid} puts were answered meanwhile");
     assert_eq!(rig.revision(), 1 + 2 * LEASES + puts);
     assert_eq!(rig.list("k").await.count, 0);
+}
+
+/// Somebody sets the clock of the machine, ahead and back.
+#[tokio::test(start_paused = true)]
+async fn the_wall_clock_has_no_say_in_it() {
+    const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+    let ahead = Arc::new(AtomicU64::new(DAY_MS));
+    let rig = Setup::new(&[]).ahead_by(ahead.clone()).start().await;
+    let (begun, id) = (Instant::now(), rig.grant(7, 10).await);
+    sleep_until(begun + Duration::from_secs(4)).await;
+    ahead.store(3 * DAY_MS, Ordering::Relaxed);
+    sleep_until(begun + Duration::from_secs(8)).await;
+    assert_eq!(leases(&rig).await, [id]);
+    ahead.store(0, Ordering::Relaxed);
+    assert_eq!(time_to_live(&rig, id, false).await.ttl, 2);
+    let granted = rig.put("k", "v").await;
+    sleep_until(begun + Duration::from_secs(13)).await;
+    assert!(leases(&rig).await.is_empty());
+    assert!(rig.put("k", "v").await > granted);
 }
